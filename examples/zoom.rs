@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// A tile is so many points wide and high.
+/// Width and height of a tile, in points.
 const SIDE: u64 = 128;
 /// Tiles of a frame, in each direction.
 const ACROSS: u64 = 4;
@@ -27,7 +27,7 @@ const CENTRE: (f64, f64) = (-0.743_643_887_037_151, 0.131_825_904_205_330);
 /// frame into the picture.
 fn draw(tile: u64) -> (u64, u64) {
     let (frame, place) = (tile / (ACROSS * ACROSS), tile % (ACROSS * ACROSS));
-    // Frames repeat after so many, so that none lies deeper than a double can tell points apart.
+    // Frames repeat after this number, so that none lies deeper than a double can tell points apart.
     let width = 3.0 * 0.9_f64.powi((frame % 200) as i32);
     let point = width / (ACROSS * SIDE) as f64;
     let (left, top) = (place % ACROSS * SIDE, place / ACROSS * SIDE);

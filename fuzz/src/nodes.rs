@@ -18,6 +18,7 @@ use banyan_wire::ids::{
     Access, Epoch, JobId, Microseconds, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run,
     Transaction,
 };
+use banyan_wire::services::{ServiceAnswer, ServiceMessage, ServiceQuestion};
 use banyan_wire::sql::{Cell, Comparison, Condition, QueryMessage, TableMessage};
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics, WaitCount};
 use banyan_wire::stub::{
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { inputs: cluster_inputs, ..Target::new("cluster", fuzz::cluster) },
     Target { inputs: company::message_inputs, ..Target::new("company", company::message) },
     Target { inputs: sql_inputs, ..Target::new("sql", fuzz::sql) },
+    Target { inputs: services_inputs, ..Target::new("services", fuzz::services) },
     Target { inputs: statistics_inputs, ..Target::new("statistics", fuzz::statistics) },
     Target { inputs: stub_inputs, ..Target::new("stub", fuzz::stub) },
     Target {
@@ -202,6 +204,21 @@ fn cluster_inputs() -> Vec<Vec<u8>> {
         ClusterMessage::Order(Order::Rename { member: MemberId([7; 10]), name: "n3".into() }),
     ];
     messages.iter().map(|message| frame::encode(message).split_off(LENGTH_BYTES)).collect()
+}
+
+fn services_inputs() -> Vec<Vec<u8>> {
+    let name = || String::from("decoder");
+    let questions =
+        [ServiceQuestion::Reach { name: name(), wait_ms: 5000 }, ServiceQuestion::Serve { name: name() }];
+    let answers = [
+        ServiceAnswer::Stream,
+        ServiceAnswer::Serves,
+        ServiceAnswer::Waits { holder: name() },
+        ServiceAnswer::Refused(name()),
+    ];
+    let messages = [ServiceMessage::Open(name()), ServiceMessage::Opened, ServiceMessage::Refused(name())];
+    let frames = questions.iter().map(frame::encode).chain(answers.iter().map(frame::encode));
+    frames.chain(messages.iter().map(frame::encode)).map(|mut frame| frame.split_off(LENGTH_BYTES)).collect()
 }
 
 fn sql_inputs() -> Vec<Vec<u8>> {

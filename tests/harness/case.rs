@@ -60,7 +60,7 @@ pub struct Case {
     /// How often a random thread is moved, where there are nodes to move to; and how many moves there must
     /// have been on each number of them.
     pub moving: Option<(String, u64)>,
-    /// What `banyan run` is told beside the usual.
+    /// Further options for `banyan run`.
     pub options: Vec<&'static str>,
     /// Whether stderr must be the same too.
     pub same_stderr: bool,
@@ -164,7 +164,7 @@ impl Case {
         self
     }
 
-    /// Moves a random thread as often as this, at least so many times in a run.
+    /// Moves a random thread as often as this, at least this many times in a run.
     #[must_use]
     pub fn moving(mut self, every: &str, times: u64) -> Self {
         self.moving = Some((every.to_owned(), times));

@@ -1,4 +1,4 @@
-// Runs until it is ended from outside: endless busy|wait|forks. Says "ready" when all its threads run.
+// Runs until it is ended from outside: endless busy|wait|forks|clock. Says "ready" when all its threads run.
 #include "check.h"
 #include <sys/wait.h>
 
@@ -25,13 +25,22 @@ static void *run(void *argument) {
     return NULL;
 }
 
+// Nearly always in the vDSO, and makes no call of the kernel.
+static void *read_clock(void *argument) {
+    struct timespec now;
+    started++;
+    for (;;) ZERO(clock_gettime(CLOCK_MONOTONIC, &now));
+    return argument;
+}
+
 int main(int count, char **arguments) {
-    CHECK(count == 2, "usage: endless busy|wait|forks");
+    CHECK(count == 2, "usage: endless busy|wait|forks|clock");
+    int reads = strcmp(arguments[1], "clock") == 0;
     int forks = strcmp(arguments[1], "forks") == 0;
     busy = forks || strcmp(arguments[1], "busy") == 0;
     pthread_t threads[THREADS];
     for (int index = 0; index < THREADS; index++)
-        ZERO(pthread_create(&threads[index], NULL, run, (void *)(intptr_t)index));
+        ZERO(pthread_create(&threads[index], NULL, reads ? read_clock : run, (void *)(intptr_t)index));
     while (started < THREADS) sleep_ms(1);
     puts("ready");
     fflush(stdout);

@@ -172,13 +172,18 @@ static void overruns_of(clockid_t clock) {
     CALL(timer_settime(timer, 0, &never, NULL));
     // It was due thirty times at least, of which the first was told.
     CHECK(came >= 1 && first.si_code == SI_TIMER, "%d signals", came);
-    CHECK(first.si_overrun >= 20 && overrun == first.si_overrun, "%d overruns, %d told", overrun, first.si_overrun);
+    CHECK(first.si_overrun >= 20, "%d overruns are told", first.si_overrun);
+    // By processor time another thread may have taken the next signal by then.
+    int is_last = clock == CLOCK_MONOTONIC || clock == CLOCK_REALTIME;
+    CHECK(!is_last || overrun == first.si_overrun, "%d overruns, %d told", overrun, first.si_overrun);
     CALL(timer_delete(timer));
 }
 
 static void timers_count_overruns(void) {
     overruns_of(CLOCK_MONOTONIC);
     overruns_of(CLOCK_REALTIME);
+    overruns_of(CLOCK_PROCESS_CPUTIME_ID);
+    overruns_of(CLOCK_THREAD_CPUTIME_ID);
     CHECK(syscall(SYS_timer_getoverrun, 12345) == -1 && errno == EINVAL, "%s", strerror(errno));
 }
 

@@ -25,7 +25,7 @@ fn seated(cluster: &Cluster, node: usize, seat: &str) -> Vec<String> {
     found.map(|member| member["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Waits until so many members vote, the leader among them, as a node sees it. Gives the leader's number.
+/// Waits until this many members vote, the leader among them, as a node sees it. Gives the leader's number.
 fn wait_for_voters(cluster: &Cluster, node: usize, voters: usize) -> usize {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -203,7 +203,7 @@ fn who_leads_is_paused_for_ten_seconds_and_follows_then() {
         assert_eq!(names(&cluster, node), both, "node {node}");
         assert_eq!(seated(&cluster, node, "leader").len(), 1);
     }
-    assert!(pause <= PAUSE + Duration::from_secs(5), "{pause:?}: a member that is stopped is asked in vain");
+    assert!(pause <= PAUSE + Duration::from_secs(5), "{pause:?}: requests wait for a member that is stopped");
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Cluster {
         case.clone().variable("BANYAN_STATE", &self.state(node).to_string_lossy())
     }
 
-    /// Runs a program on so many nodes, beginning on one, and natively.
+    /// Runs a program on N nodes, beginning on one, and natively.
     #[track_caller]
     fn check(&self, node: usize, case: &Case, nodes: usize) {
         let native = compare::once(case, How::Native).unwrap();
@@ -281,6 +281,31 @@ fn a_member_that_is_down_is_named_and_one_that_is_out_gets_nothing() {
 }
 
 #[test]
+fn a_program_runs_on_the_machines_that_are_named() {
+    let _pass = gate::enter();
+    let Some(cluster) = Cluster::start(3) else { return };
+    let program = compile::c("litmus", Link::Dynamic).unwrap();
+    let run = |hosts: &str| {
+        let program = program.to_string_lossy();
+        let words =
+            ["run", "--hosts", hosts, "--place", "spread", "--stats=json", "--", &program, "counters"];
+        cluster.command(0, &words)
+    };
+    cluster.kill(1);
+    for hosts in ["n3", "n1,n3,n3"] {
+        let output = run(hosts);
+        succeed(&output);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stats: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(stats["nodes"].as_array().map(Vec::len), Some(2), "{stats}");
+    }
+    refused(&run("n3,n2"), "n2: ");
+    refused(&run("n3,n4"), "no member is called n4; see `banyan node list`");
+    let output = cluster.command(7, &["run", "--hosts", "n3", "--", "true"]);
+    assert_eq!(output.status.code(), Some(125));
+}
+
+#[test]
 fn a_killed_node_ends_the_run_and_takes_part_in_the_next() {
     let _pass = gate::enter();
     let Some(cluster) = Cluster::start(3) else { return };
@@ -323,7 +348,7 @@ fn strangers_at_the_port_keep_nobody_out() {
         };
         open.push(stranger);
     }
-    // The silent ones are given up after the time of a handshake.
+    // The silent ones are closed after the handshake timeout.
     let deadline = Instant::now() + Duration::from_secs(30);
     while !cluster.command(1, &["status"]).status.success() {
         assert!(Instant::now() < deadline, "strangers keep a member out");

@@ -14,7 +14,7 @@ use banyan_tests::{Case, Running, compare, gate, input, workspace};
 
 const NODES: usize = 2;
 const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
-/// What an ended job may take to let go of its threads and files.
+/// How long an ended job may take to release its threads and files.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Two daemons, of which the first is where jobs begin.

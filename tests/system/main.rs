@@ -26,6 +26,7 @@ mod programs;
 mod promises;
 mod pthreads;
 mod runtimes;
+mod services;
 mod signals;
 mod sql;
 mod watch;

@@ -87,6 +87,11 @@ fn a_file_mapping_ends_where_its_file_does() {
 }
 
 #[test]
+fn a_large_file_is_mapped_in_whole_in_windows_and_until_it_is_cut() {
+    check(&c("large_files", []).on_every_node());
+}
+
+#[test]
 fn calls_reach_large_buffers_that_other_threads_hold() {
     check(&c("large_io", []).on_every_node());
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::c;
 
-/// The program does as in a native run while its threads move, at least so many times in a run.
+/// The program does as in a native run while its threads move, a minimum number of times in a run.
 #[track_caller]
 fn moved(case: &Case, times: u64) {
     check_on(&case.clone().moving("1ms", times), &[2, 3]);
@@ -99,6 +99,39 @@ pub(crate) fn threads(process: &str) -> Vec<(u64, u64)> {
     lines.iter().map(|line| (number(line, "thread"), number(line, "node"))).collect()
 }
 
+/// Moves all threads of a program but the first, which waits for another one, from node to node, and to node
+/// 2 in the end.
+fn move_all(process: &str) {
+    for (thread, _) in threads(process).iter().filter(|(thread, _)| thread.to_string() != process) {
+        for node in ["1", "2", "0", "2"] {
+            // One that waits for the lock of all, on a busy machine, goes there later.
+            let until = Instant::now() + Duration::from_secs(30);
+            loop {
+                let (end, _, stderr) = job(&["move", process, &thread.to_string(), node]);
+                assert_eq!(end, End::Status(0), "{stderr}");
+                if stderr.contains(&format!("Thread {thread} is on node {node}")) {
+                    break;
+                }
+                let waits = stderr.contains("waits in a call") && Instant::now() < until;
+                assert!(waits, "{stderr}");
+            }
+        }
+    }
+    let after = threads(process);
+    assert!(after.iter().all(|(thread, node)| *node == 2 || thread.to_string() == process), "{after:?}");
+}
+
+#[test]
+fn a_thread_that_only_reads_clocks_moves() {
+    if workspace::native_only() {
+        return;
+    }
+    let _pass = gate::enter();
+    let running = endless("clock");
+    move_all(&running.pid().to_string());
+    ended(running);
+}
+
 #[test]
 fn a_person_moves_any_thread_to_any_node() {
     if workspace::native_only() {
@@ -115,24 +148,7 @@ fn a_person_moves_any_thread_to_any_node() {
         before.len() > 3 && (0..3).all(|node| before.iter().any(|thread| thread.1 == node)),
         "{before:?}"
     );
-    // The first thread waits for another one; all others run.
-    for (thread, _) in before.iter().filter(|(thread, _)| thread.to_string() != process) {
-        for node in ["1", "2", "0", "2"] {
-            // One that waits for the lock of all, on a busy machine, goes there later.
-            let until = Instant::now() + Duration::from_secs(30);
-            loop {
-                let (end, _, stderr) = job(&["move", &process, &thread.to_string(), node]);
-                assert_eq!(end, End::Status(0), "{stderr}");
-                if stderr.contains(&format!("Thread {thread} is on node {node}")) {
-                    break;
-                }
-                let waits = stderr.contains("waits in a call") && Instant::now() < until;
-                assert!(waits, "{stderr}");
-            }
-        }
-    }
-    let after = threads(&process);
-    assert!(after.iter().all(|(thread, node)| *node == 2 || thread.to_string() == process), "{after:?}");
+    move_all(&process);
     for (arguments, wanted) in [
         (["move", &process, "1", "2"], "the program has no thread 1"),
         (["move", &process, &process, "3"], "the run has no node 3; its nodes are 0 to 2"),

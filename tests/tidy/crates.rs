@@ -46,8 +46,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose every root says `forbid(unsafe_code)`.
-const SAFE_CRATES: &[&str] =
-    &["actor-examples", "core", "wire", "cli", "sim", "tests", "calls-macros", "node"];
+const SAFE_CRATES: &[&str] = &["actor-examples", "core", "wire", "cli", "sim", "tests", "calls-macros"];
 
 /// Crates whose roots say nothing of unsafe code, since they consist of it. All others forbid it, or
 /// deny it and expect it where `UNSAFE_CODE` allows.

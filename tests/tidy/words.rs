@@ -5,10 +5,19 @@ use crate::{all_files, nothing_wrong, read, with_extension};
 /// Macros that are left in by mistake. They are spelt in two parts so that this file does not hold them.
 const UNFINISHED: &[[&str; 2]] = &[["todo", "!("], ["unimplemented", "!("], ["dbg", "!("]];
 
-/// Words for which English has plainer ones. A reader of another language finds these in no dictionary, or
-/// asks who is meant.
-const UNCLEAR: &[[&str; 2]] =
-    &[["who", "ever"], ["so mani", "eth"], ["as nat", "ively"], ["here", "inafter"]];
+/// Words for which English has plainer ones, in two parts, and what to write instead. A reader of another
+/// language finds these in no dictionary, or asks who is meant.
+const UNCLEAR: &[[&str; 3]] = &[
+    ["who", "ever", "any caller that"],
+    ["so mani", "eth", "every N-th"],
+    ["as nat", "ively", "as in a native run"],
+    ["here", "inafter", "below"],
+    ["so many ti", "mes", "N times, or the given number of times"],
+    ["such a o", "ne", "one, or it"],
+    ["often", "er", "more often"],
+    ["there", "by", "so, or name what does it"],
+    ["thi", "ther", "there"],
+];
 
 /// Paths of one machine, and hosts of package registries.
 const FOREIGN: &[[&str; 2]] = &[
@@ -43,8 +52,11 @@ fn prose_is_plain() {
     for path in all_files() {
         let text = read(&path).to_lowercase();
         for (number, line) in text.lines().enumerate() {
-            for parts in UNCLEAR.iter().filter(|parts| line.contains(&parts.concat())) {
-                problems.push(format!("{}:{}: {}", path.display(), number + 1, parts.concat()));
+            for [first, rest, plain] in UNCLEAR {
+                let word = [*first, *rest].concat();
+                if line.contains(&word) {
+                    problems.push(format!("{}:{}: {word}: write {plain}", path.display(), number + 1));
+                }
             }
         }
     }

@@ -12,42 +12,18 @@
 mod actor;
 mod arena;
 mod call;
+mod plan;
 mod report;
 mod row;
 mod run;
 mod selection;
 mod statistics;
 
-use std::path::PathBuf;
-
+pub use plan::{Bench, Plan};
 pub use report::{Format, Report};
 pub use row::{Detail, Row};
 pub use run::{grow, program};
 pub use selection::Selection;
-
-/// What to measure, and how thoroughly.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Which measurements.
-    pub selection: Selection,
-    /// Rounds of each side, if not as many as suit the bench.
-    pub rounds: Option<u32>,
-    /// Little of each, to see that it works: the figures mean nothing.
-    pub quick: bool,
-    /// Where the files of the arena's benches go; they need 6 GiB.
-    pub directory: PathBuf,
-    /// Where a drawing of commit times goes, as SVG.
-    pub plot: Option<PathBuf>,
-}
-
-/// One bench: the name of its row, or what the names of its rows begin with, and what it measures.
-#[derive(Clone, Copy, Debug)]
-pub struct Bench {
-    /// The name.
-    pub name: &'static str,
-    /// What is measured, for people.
-    pub about: &'static str,
-}
 
 /// Benches that are measured in one process. Others have another one: what they do to a process's memory,
 /// threads and children would change the figures.
@@ -102,12 +78,6 @@ pub const FAMILIES: &[Family] = &[
 pub fn init() {
     #[cfg(feature = "rivals")]
     call::rivals::init();
-}
-
-/// The load average of the last minute.
-fn load() -> f64 {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl Report {
     pub fn begin(&self) {
         if self.format == Format::Table {
             let processors = std::thread::available_parallelism().map_or(1, usize::from);
-            println!("{processors} processors, load average {:.2}", crate::load());
+            println!("{processors} processors, load average {:.2}", crate::statistics::load());
             println!("{:<7}{:<28} {:>10} {:<15} {:>8}  bar", "", "name", "value", "unit", "ratio");
         }
     }

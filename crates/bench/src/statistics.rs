@@ -1,4 +1,4 @@
-//! The few statistics that benches use.
+//! The few statistics that benches use, and how busy the machine is.
 
 /// The middle value; the mean of the two middle ones if their number is even; NaN of none.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
@@ -22,6 +22,12 @@ pub(crate) fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> f
 /// The mean of ratios.
 pub(crate) fn geometric_mean(ratios: &[f64]) -> f64 {
     (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()
+}
+
+/// The load average of the last minute.
+pub(crate) fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
 #[cfg(test)]

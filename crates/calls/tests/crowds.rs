@@ -6,7 +6,7 @@ mod common;
 use common::{call, open, options};
 use std::time::{Duration, Instant};
 
-/// That many threads call, as many at once as there are channels, each so many times.
+/// This many threads call, as many at once as there are channels, each the given number of times.
 fn threads_take_turns(threads: u64, times: u64) {
     let connection = open(|_| {});
     let long = options(60_000);

@@ -595,7 +595,7 @@ fn a_node_that_only_answers_errors_is_passed_over_for_the_next() {
         // One that may have run is not made again.
         assert!(matches!(fail(1), Err(CallError::Crashed { .. })));
     });
-    // Where all are broken the last one's reason is told, in time.
+    // Where all are broken the last one's reason is reported, in time.
     let service = find(&format!("named:{}={broken},{}", unique("errors"), fake(errors)));
     let error = through(&service, || add(1, 1)).unwrap_err();
     assert!(matches!(&error, CallError::NoService(reason) if reason.contains("it is broken")), "{error:?}");

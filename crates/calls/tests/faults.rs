@@ -225,7 +225,7 @@ fn a_babysitter_that_is_killed_while_it_starts_is_followed_by_another() {
     let worker = banyan_calls::launch::find_worker_program(None).unwrap();
     let mark = common::directory().join("killed-at-start");
     let text = |text: &str| std::ffi::CString::new(text).unwrap();
-    // The first so many kill themselves, each of which leaves a mark.
+    // The first ones, which `KILLS` lists, kill themselves, each of which leaves a mark.
     let script = "for one in $KILLS; do mkdir $MARK.$one 2> /dev/null && kill -9 $$; done; exec \"$@\"";
     let launch = ["/bin/sh", "-c", script, "sh", worker.to_str().unwrap()].map(text);
     let open = |kills: &str| {

@@ -59,7 +59,7 @@ fn crash(really: bool) -> u32 {
     7
 }
 
-/// Touches so many bytes of new memory.
+/// Touches the given number of bytes of new memory.
 #[isolated(deadline = "20s")]
 fn takes(bytes: usize) -> usize {
     std::hint::black_box(vec![1_u8; bytes]).len()

@@ -3,7 +3,7 @@
 use crate::job;
 use anyhow::{Context, bail};
 use banyan_node::state::{socket_of, usual_directory};
-use banyan_node::{Children, NodeCount, PageOffer, Placement, Run, Summary, again, launch};
+use banyan_node::{Children, Nodes, PageOffer, Placement, Run, Summary, again, launch};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -29,7 +29,10 @@ pub(crate) struct RunArguments {
     /// Nodes to run on, or `all` of the cluster; without a cluster, each is a daemon started on this machine
     /// for the length of the run
     #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = node_count)]
-    nodes: NodeCount,
+    nodes: Nodes,
+    /// Machines of the cluster to run on beside this one, by their names or ids
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', conflicts_with_all = ["nodes", "local"])]
+    hosts: Vec<String>,
     /// Directory of the state of the node to begin on; BANYAN_STATE says it too. Without one, a node that is
     /// up in the usual place is used
     #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["socket", "local"])]
@@ -89,14 +92,12 @@ enum Stats {
 }
 
 /// `all`, or a number that a cluster can have.
-fn node_count(text: &str) -> Result<NodeCount, String> {
+fn node_count(text: &str) -> Result<Nodes, String> {
     if text == "all" {
-        return Ok(NodeCount::All);
+        return Ok(Nodes::All);
     }
     let number = text.parse().ok().filter(|number| (1..=64).contains(number));
-    number
-        .map(NodeCount::Exactly)
-        .ok_or_else(|| format!("{text:?} is neither `all` nor a number from 1 to 64"))
+    number.map(Nodes::Exactly).ok_or_else(|| format!("{text:?} is neither `all` nor a number from 1 to 64"))
 }
 
 /// A time such as `5ms`, `200us` or `1s`; not 0.
@@ -126,7 +127,7 @@ fn node(arguments: &RunArguments) -> Option<PathBuf> {
     })
 }
 
-/// The page of the run, which the person is told of.
+/// The page of the run, whose address is printed.
 fn page(arguments: &RunArguments, is_on_a_node: bool) -> anyhow::Result<Option<Arc<PageOffer>>> {
     let Some(address) = arguments.page else { return Ok(None) };
     if is_on_a_node {
@@ -142,19 +143,22 @@ fn page(arguments: &RunArguments, is_on_a_node: bool) -> anyhow::Result<Option<A
 }
 
 impl RunArguments {
+    /// The nodes to run on.
+    fn wanted(&self) -> Nodes {
+        if self.hosts.is_empty() { self.nodes.clone() } else { Nodes::Named(self.hosts.clone()) }
+    }
+
     /// The words of the same run, but in the foreground.
     fn in_the_foreground(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec!["run".into()];
         let mut option = |name: &str, value: OsString| {
             words.push([OsString::from(name), value].join("=".as_ref()));
         };
-        option(
-            "--nodes",
-            match self.nodes {
-                NodeCount::All => "all".into(),
-                NodeCount::Exactly(count) => count.to_string().into(),
-            },
-        );
+        match self.wanted() {
+            Nodes::All => option("--nodes", "all".into()),
+            Nodes::Exactly(count) => option("--nodes", count.to_string().into()),
+            Nodes::Named(names) => option("--hosts", names.join(",").into()),
+        }
         for (name, path) in [("--state", &self.state), ("--socket", &self.socket)] {
             if let Some(path) = path {
                 option(name, path.into());
@@ -191,7 +195,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<u8> {
     let page = page(arguments, node.is_some())?;
     let error = launch::run(&Run {
         words: arguments.program.clone(),
-        nodes: arguments.nodes,
+        nodes: arguments.wanted(),
         node,
         page,
         placement: match arguments.place {

@@ -123,7 +123,7 @@ fn a_bank_is_talked_to_killed_and_there_again() {
     let (_bank, [north, south]) = room.bank();
     let (mut before, mut after) = (vec![1000; 16], vec![1000; 16]);
     (before[1], after[2]) = (950, 1050);
-    assert_eq!((north, south), (before, after), "what was told to be done is done once");
+    assert_eq!((north, south), (before, after), "each transfer that was requested is made once");
 }
 
 /// In a terminal the configurations are drawn anew each second, above the balances.

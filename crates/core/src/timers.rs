@@ -70,15 +70,27 @@ struct Timer {
     until: Option<u64>,
     /// Its signal was raised and, as far as is known, not taken: until then it is not raised again.
     waiting: Option<Waiting>,
+    /// Signals that were due.
+    signals: u64,
     /// How often it was due while the signal waited that was taken last.
     overruns: u64,
-    /// That signal was seen to be gone, and who took it has not told so yet: it has not got that far.
+    /// That signal was seen to be gone, and who took it has not told so: it has not got that far, or never
+    /// tells (sigwaitinfo(2)).
     is_untold: bool,
 }
 
 impl Timer {
     const fn new(clock: Clock, due: Option<Due>) -> Self {
-        Self { clock, due, interval: 0, until: None, waiting: None, overruns: 0, is_untold: false }
+        Self {
+            clock,
+            due,
+            interval: 0,
+            until: None,
+            waiting: None,
+            signals: 0,
+            overruns: 0,
+            is_untold: false,
+        }
     }
 
     /// How often it was due again since `until`.
@@ -95,19 +107,29 @@ impl Timer {
         }
     }
 
-    /// The reading at which it is due after so many times that were missed.
+    /// The signal that waits was taken at this reading of the clock, or before: what was missed until now
+    /// counts, and the timer goes on.
+    fn take(&mut self, now: u64) {
+        self.waiting = None;
+        if let Some(until) = self.until {
+            self.overruns = self.missed(until, now);
+            self.until = Some(self.after(until, self.overruns));
+        }
+    }
+
+    /// The reading at which it is due after a number of missed expirations.
     fn after(&self, until: u64, missed: u64) -> u64 {
         until.saturating_add(self.interval.saturating_mul(missed.saturating_add(1)))
     }
 }
 
-/// How it is known that a signal was taken.
+/// What was seen of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum Seen {
+    /// It waits to be taken, or another one of its number does.
+    Waiting,
     /// It does not wait any more.
-    Seen,
-    /// Who took it, to handle it, says so.
-    Told,
+    Gone,
 }
 
 /// The signal of a timer with a number that comes again and again, which was raised and waits to be taken.
@@ -119,6 +141,8 @@ pub struct Waiting {
     pub signal: u64,
     /// The thread that gets it, or `None` for the process.
     pub to: Option<u32>,
+    /// Its number among the timer's signals.
+    serial: u64,
 }
 
 /// A call about a timer, as the program makes it.
@@ -144,7 +168,7 @@ pub struct Call {
 pub type Answer = (i64, [u64; 4]);
 
 /// All timers of one program.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Timers(BTreeMap<Key, Timer>);
 
 impl Timers {
@@ -205,7 +229,8 @@ impl Timers {
         self.0.values().filter(|timer| timer.until.is_some()).map(|timer| timer.clock).collect()
     }
 
-    /// The signals that are due when a clock reads `now`.
+    /// The signals that are due when a clock reads `now`. They are to be raised before anything else is asked
+    /// of the timers: what waits can be seen to wait.
     pub fn due(&mut self, clock: Clock, now: u64) -> Vec<Due> {
         let mut all = Vec::new();
         for (key, timer) in self.0.iter_mut().filter(|(_, timer)| timer.clock == clock) {
@@ -215,7 +240,9 @@ impl Timers {
             match (key, timer.due) {
                 _ if timer.interval == 0 => timer.until = None,
                 (&Key::Numbered(number), Some(due)) => {
-                    timer.waiting = Some(Waiting { timer: number, signal: due.information[0], to: due.to });
+                    timer.signals += 1;
+                    let (signal, serial) = (due.information[0], timer.signals);
+                    timer.waiting = Some(Waiting { timer: number, signal, to: due.to, serial });
                 }
                 // What was missed is not made up for.
                 _ => timer.until = Some(timer.after(until, timer.missed(until, now))),
@@ -227,7 +254,6 @@ impl Timers {
     /// A signal that was due was raised, and this thread got it.
     pub fn raised(&mut self, due: &Due, to: Option<u32>) {
         let timer = self.0.get_mut(&Key::Numbered(due.information[2] as u32));
-        // It may have been taken already.
         if let Some(waiting) = timer.and_then(|timer| timer.waiting.as_mut()) {
             waiting.to = to;
         }
@@ -244,17 +270,31 @@ impl Timers {
         self.0.get(&key(call))?.waiting
     }
 
-    /// The signal was taken at this reading of the clock, or before: what was missed until now counts, and
-    /// the timer goes on. If that was seen before it is told, the signal that waits now is the next one.
-    pub fn taken(&mut self, number: u32, now: u64, known: Known) {
-        let Some(timer) = self.0.get_mut(&Key::Numbered(number)) else { return };
-        let was_untold = core::mem::replace(&mut timer.is_untold, known == Known::Seen);
-        if was_untold && known == Known::Told {
-            return;
+    /// A signal that waited was seen to be gone, at this reading of the clock. It may be told of already.
+    pub fn gone(&mut self, signal: &Waiting, now: u64) {
+        let Some(timer) = self.0.get_mut(&Key::Numbered(signal.timer)) else { return };
+        if timer.waiting.is_some_and(|waiting| waiting.serial == signal.serial) {
+            timer.is_untold = true;
+            timer.take(now);
         }
-        if let (Some(until), Some(_)) = (timer.until, timer.waiting.take()) {
-            timer.overruns = timer.missed(until, now);
-            timer.until = Some(timer.after(until, timer.overruns));
+    }
+
+    /// A timer's signal was taken at this reading of the clock, says who took it to handle it. `seen` is the
+    /// signal that waited before that was heard, and what was seen of it.
+    ///
+    /// If one was seen to be gone and not told of, this may be that one. It is not if the next one has been
+    /// taken, too: then the one before was taken by who does not tell.
+    pub fn told(&mut self, number: u32, seen: Option<(Waiting, Seen)>, now: u64) {
+        let Some(timer) = self.0.get_mut(&Key::Numbered(number)) else { return };
+        let Some(waiting) = timer.waiting else {
+            timer.is_untold = false;
+            return;
+        };
+        let is_gone =
+            seen.is_some_and(|(signal, seen)| seen == Seen::Gone && signal.serial == waiting.serial);
+        let was_untold = core::mem::replace(&mut timer.is_untold, false);
+        if !was_untold || is_gone {
+            timer.take(now);
         }
     }
 
@@ -435,39 +475,26 @@ mod tests {
         let _ = (make(&mut timers, &create, 0), make(&mut timers, &set(10), 0));
         let due = timers.due(clock, 12);
         timers.raised(&due[0], Some(THREAD));
-        let waiting = Waiting { timer: 6, signal: linux::SIGUSR1.into(), to: Some(THREAD) };
+        let waiting = Waiting { timer: 6, signal: linux::SIGUSR1.into(), to: Some(THREAD), serial: 1 };
         assert_eq!(timers.waiting(clock).collect::<Vec<_>>(), [waiting]);
         assert_eq!(timers.waiting_of(&count), Some(waiting));
         // It is not raised again, and what is left is the time to the next period.
         assert!(timers.due(clock, 35).is_empty());
         assert_eq!((timers.left(clock, 35), make(&mut timers, &get, 35)), (Some(5), (0, [0, 10, 0, 5])));
         assert_eq!(make(&mut timers, &count, 35), (0, [0; 4]), "nothing was taken yet");
-        timers.taken(6, 47, Known::Told);
+        timers.told(6, Some((waiting, Seen::Gone)), 47);
         assert_eq!(make(&mut timers, &count, 48), (3, [0; 4]), "due at 20, 30 and 40");
         assert_eq!((timers.waiting_of(&count), timers.left(clock, 48)), (None, Some(2)));
         // Twice taken is taken once.
-        timers.taken(6, 90, Known::Told);
+        timers.told(6, None, 90);
+        timers.gone(&waiting, 90);
         assert_eq!(timers.left(clock, 48), Some(2));
         assert_eq!((timers.due(clock, 50).len(), make(&mut timers, &count, 50)), (1, (3, [0; 4])));
-        // It was seen to be gone, and the next one came, before who took it told so: that one still waits.
-        timers.taken(6, 75, Known::Seen);
-        assert_eq!(timers.due(clock, 80).len(), 1);
-        timers.taken(6, 93, Known::Told);
-        assert_eq!(make(&mut timers, &count, 93), (2, [0; 4]), "due at 60 and 70");
-        assert!(timers.waiting_of(&count).is_some());
-        timers.taken(6, 95, Known::Told);
-        // Seen, and told before the next one comes.
-        let _ = timers.due(clock, 100);
-        timers.taken(6, 101, Known::Seen);
-        timers.taken(6, 102, Known::Told);
-        assert_eq!(timers.due(clock, 110).len(), 1);
-        timers.taken(6, 125, Known::Told);
-        assert_eq!((timers.waiting_of(&count), make(&mut timers, &count, 95)), (None, (1, [0; 4])));
         // Set anew it has missed nothing, and a signal that comes once does not hold it.
         let _ = (make(&mut timers, &set(0), 99), timers.due(clock, 109));
         assert_eq!((timers.waiting_of(&count), make(&mut timers, &count, 200)), (None, (0, [0; 4])));
         let _ = (make(&mut timers, &set(1), 200), timers.due(clock, 210));
-        timers.taken(6, u64::MAX, Known::Seen);
+        timers.told(6, None, u64::MAX);
         assert_eq!(make(&mut timers, &count, u64::MAX).0, i64::from(i32::MAX));
     }
 

@@ -49,7 +49,7 @@ typedef struct bn_options {
     uint32_t mode;         /* who may attach to a new heap, as the mode of a file; 0: 0600 */
     uint32_t room;         /* BN_RESERVED: memory is taken by bn_alloc, which fails where it is short;
                               BN_ON_TOUCH: by the first access, which then ends in SIGBUS */
-    uint64_t lease_ns;     /* a new heap ends when unused for so long; 0: when unlinked */
+    uint64_t lease_ns;     /* a new heap ends when unused for this long; 0: when unlinked */
     const char *directory; /* where heaps are; NULL: $BANYAN_HEAPS, or this user's own in /dev/shm */
     uint64_t address;      /* of a new heap, a multiple of 2 MiB; 0: chosen */
 } bn_options;

@@ -134,7 +134,7 @@ pub unsafe extern "C" fn bn_realloc(
     if number != 0 {
         return number;
     }
-    // SAFETY: both objects have so many bytes, and nobody uses the old one meanwhile, as the header says. The
+    // SAFETY: both objects have that size, and nobody uses the old one meanwhile, as the header says. The
     // new one is in no other hands.
     unsafe {
         std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), larger.cast::<u8>(), usable);

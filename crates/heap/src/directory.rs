@@ -221,7 +221,7 @@ impl Directory {
     fn taken_addresses(&self) -> Result<Vec<(u64, u64)>, OpenError> {
         let mut taken = Vec::new();
         for name in self.all_names()? {
-            // What cannot be read is another user's, or no heap: who attaches to it hears of a clash.
+            // What cannot be read is another user's, or no heap: attaching to it reports a clash.
             if let Ok(Some(Found { header, .. })) = self.find(&name) {
                 taken.push((header.base, header.base + header.geometry.file_bytes() as u64));
             }

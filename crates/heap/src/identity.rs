@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const PLACE_BITS: u32 = 10;
 const PLACE_MASK: u32 = (1 << PLACE_BITS) - 1;
 /// How often a place can be taken before its numbers come again. A lock that a dead process left that many
-/// takings ago would be waited for in vain; it is never given to two.
+/// takings ago would be waited for without end; it is never given to two.
 pub(crate) const TAKINGS: u32 = 1 << (32 - PLACE_BITS);
 /// Bits of a lock's word that name a thread; the kernel's numbers have 22.
 pub(crate) const THREAD_MASK: u64 = (1 << 28) - 1;

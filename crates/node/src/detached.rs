@@ -27,7 +27,7 @@ const BEGUN: &[u8] = b"begun";
 /// Runs of one program that may be kept at a time under names that are made up.
 const NUMBER_MAX: u32 = 100_000;
 const NAME_MAX: usize = 64;
-/// Between two looks at a run that was told to end.
+/// Interval at which a run that was asked to end is polled.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What a killed process may take to end.
 const KILLED: Duration = Duration::from_secs(5);
@@ -356,17 +356,17 @@ impl Detached {
         self.progress()
     }
 
-    /// Has it end: by SIGTERM, and if it goes on after `patience` by SIGKILL, with what it has started.
+    /// Has it end: by SIGTERM, and if it goes on after `timeout` by SIGKILL, with what it has started.
     ///
     /// # Errors
     /// [`DetachedError`].
-    pub fn stop(&self, patience: Duration) -> Result<Progress, DetachedError> {
+    pub fn stop(&self, timeout: Duration) -> Result<Progress, DetachedError> {
         let Beginning { process, .. } = self.beginning()?;
         let failed = |error: rustix::io::Errno| DetachedError::File {
             path: format!("/proc/{process}").into(),
             source: error.into(),
         };
-        for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, KILLED)] {
+        for (signal, timeout) in [(Signal::TERM, timeout), (Signal::KILL, KILLED)] {
             let Some(pid) = Pid::from_raw(process) else { break };
             let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty());
             // What is written down of its end tells whose the handle is: see the module.
@@ -381,7 +381,7 @@ impl Detached {
             if signal == Signal::KILL {
                 let _ = rustix::process::kill_process_group(pid, signal);
             }
-            let deadline = Instant::now() + patience;
+            let deadline = Instant::now() + timeout;
             while Instant::now() < deadline {
                 std::thread::sleep(LOOK_AGAIN);
                 if self.progress()? != Progress::Runs {

@@ -2,7 +2,7 @@
 //!
 //! [`node`] is the life of a daemon on a machine; [`launch`] begins a run and turns the calling process into
 //! its home replica.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod cluster;
 pub mod detached;
@@ -14,13 +14,15 @@ mod observe;
 mod pager;
 mod random;
 mod report;
+#[expect(unsafe_code, reason = "what the daemon needs of Linux")]
+mod sys;
 mod transport;
 
 pub use banyan_wire::sql::{Cell, QueryMessage};
 pub use cluster::{
     AskError, QueryError, admin, administer, joining, local_nodes, node, query, run_sockets, state,
 };
-pub use job::settings::{Children, NodeCount, Placement, Run, Summary};
+pub use job::settings::{Children, Nodes, Placement, Run, Summary};
 pub use job::{again, launch};
 pub use observe::page::address::PageOffer;
 pub use observe::{doctor, memory_map, statistics};

@@ -8,10 +8,12 @@
 //! to the byte in `docs/formats/arena.md`.
 //!
 //! Not here: what is in a page (`banyan-arena`'s heap, the records of durable actors).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod disk;
 pub mod store;
+#[expect(unsafe_code, reason = "memory that the kernel writes")]
+mod sys;
 
 #[cfg(test)]
 mod crash_tests;

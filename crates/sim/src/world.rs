@@ -208,7 +208,7 @@ fn changed(output: &Output) -> Option<Run> {
     }
 }
 
-/// A hash that is quick and the same everywhere; states are told apart by it.
+/// A hash that is quick and the same everywhere; it identifies states.
 #[derive(Clone, Default)]
 pub struct QuickHasher(u64);
 

@@ -114,7 +114,7 @@ fn every_number_of_nodes_is_seated_alone_and_one_after_another() {
     assert_eq!(count, COMPANIES_MAX);
 }
 
-/// Moves slots until each of so many companies has its part. Gives how many moved.
+/// Moves slots until each of the companies has its part. Gives how many moved.
 fn settle(slots: &mut Slots, companies: u8) -> Result<usize, String> {
     let mut moved = 0;
     for _ in 0..=SLOTS {

@@ -131,8 +131,19 @@ fn run(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
                 model.live[from] -= 1;
                 model.live[usize::from(to)] += 1;
                 model.threads[chosen].1 = usize::from(to);
-                if placement.destination(thread).is_some() {
+                if placement.leaves(thread).is_some() {
                     return Err(wrong(step, "a thread moves on though nobody wished it"));
+                }
+                if placement.destination(thread) != Some(node) {
+                    return Err(wrong(step, "a thread that was asked in vain does not go back"));
+                }
+            } else if leaves.is_some() {
+                placement.moved(thread, NodeId::HOME);
+                model.live[from] -= 1;
+                model.live[0] += 1;
+                model.threads[chosen].1 = 0;
+                if placement.leaves(thread) != (to != 0).then_some(NodeId::HOME) {
+                    return Err(wrong(step, "a thread that came home unsent is not asked to go on"));
                 }
             }
         }

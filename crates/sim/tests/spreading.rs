@@ -18,7 +18,7 @@ enum Kind {
     Sharing,
     /// The same, and those that do not wait spin.
     Spinning,
-    /// Its memory has to move first, for so long.
+    /// How long its memory takes to move first.
     Heavy(u64),
     /// It has one thread that runs.
     Serial,
@@ -35,7 +35,7 @@ struct Program {
 #[derive(Clone, Copy, Debug)]
 struct Machines {
     nodes: u8,
-    /// So many are there when the program begins; then one joins every [`BETWEEN_JOINS`].
+    /// The number of nodes when the program begins; then one joins every [`BETWEEN_JOINS`].
     at_first: u8,
     quota: u64,
     have_more: bool,

@@ -18,7 +18,7 @@ const MILLISECOND: u64 = 1000;
 const SECOND: u64 = 1_000_000;
 /// Accidents happen until then.
 const CHAOS: u64 = 30 * SECOND;
-/// After so much time without accidents every node is supported by all and one of them acts.
+/// After this time without accidents every node is supported by all and one of them acts.
 const CALM: u64 = 12 * SECOND;
 /// By how much clocks differ: as much as the terms allow.
 const DRIFT_PERMILLE: u64 = 5;

@@ -126,7 +126,7 @@ pub fn duplicate_from(descriptor: i32, floor: u64) -> Result<i32, Errno> {
         .map(|duplicate| duplicate as i32)
 }
 
-/// What becomes of a descriptor at exec.
+/// Whether a descriptor stays open at exec.
 #[derive(Clone, Copy)]
 #[repr(u64)]
 pub enum AtExec {
@@ -136,7 +136,7 @@ pub enum AtExec {
     Closed = 1,
 }
 
-/// Says what becomes of a descriptor at exec.
+/// Sets whether a descriptor stays open at exec.
 pub fn set_at_exec(descriptor: i32, what: AtExec) {
     const F_SETFD: u64 = linux::F_SETFD as u64;
     // SAFETY: no pointers.

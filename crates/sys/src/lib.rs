@@ -1,8 +1,7 @@
 //! What two crates need of Linux and no library covers: system calls and error numbers ([`raw`]), page faults
 //! that a program serves ([`userfaultfd`]), which pages were written (`dirty_pages`), locks that end with
 //! their process (`byte_locks`), what belongs to a process and not to those forked from it (`owner`),
-//! processes held to a part of a processor (`control_group`). And the unsafe code of the daemon, which has
-//! none otherwise (`descriptors`, `scheduling`, `signals`, `probe`).
+//! processes held to a part of a processor (`control_group`), where the node is (`node_socket`).
 //!
 //! Descriptors are owned or borrowed, choices are enums, and a safe function cannot be misused. Not for what
 //! one crate alone needs: that lies in its `src/sys`.
@@ -14,20 +13,12 @@
 #[cfg(feature = "std")]
 pub mod byte_locks;
 #[cfg(feature = "std")]
-pub mod children;
-#[cfg(feature = "std")]
 pub mod control_group;
-#[cfg(feature = "std")]
-pub mod descriptors;
 #[cfg(feature = "std")]
 pub mod dirty_pages;
 #[cfg(feature = "std")]
+pub mod node_socket;
+#[cfg(feature = "std")]
 pub mod owner;
-#[cfg(feature = "std")]
-pub mod probe;
 pub mod raw;
-#[cfg(feature = "std")]
-pub mod scheduling;
-#[cfg(feature = "std")]
-pub mod signals;
 pub mod userfaultfd;

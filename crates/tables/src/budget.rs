@@ -69,7 +69,7 @@ impl Watch {
         }
     }
 
-    /// A scan of a table begins that is told the columns with a bit in `told`.
+    /// A scan of a table begins, constrained on the columns with a bit in `told`.
     pub(crate) fn scan(&self, table: usize, told: u64) {
         let (_, columns, taken) = &self.taken[table];
         taken.scans.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Queries over tables of numbers: what they answer, what they are told of it, and what is refused.
+//! Queries over tables of numbers: what they answer, which constraints reach them, and what is refused.
 
 use super::*;
 use crate::table::{Column, Kind, Rows, Scan};

@@ -35,7 +35,7 @@ pub struct Column {
     pub name: &'static str,
     /// What it holds.
     pub kind: Kind,
-    /// A scan that is told a value of it takes fewer rows.
+    /// A scan with a value for it reads fewer rows.
     pub key: bool,
     /// What it means, for people.
     pub meaning: &'static str,

@@ -162,7 +162,7 @@ pub enum ControlMessage {
         id: u64,
     },
     /// From home: that node does not join after all.
-    Forgo {
+    CancelGrow {
         /// Its number.
         node: u8,
     },
@@ -328,7 +328,7 @@ mod tests {
             (ControlMessage::Usage { id: 1, used: 4096, waited: 2, lost: 3 }, vec![21, 1, 0x80, 0x20, 2, 3]),
             (ControlMessage::Grow { id: 1, node: 2, place }, vec![22, 1, 2, 0, 127, 0, 0, 1, 0xac, 2, 0]),
             (ControlMessage::Grown { id: 300 }, vec![23, 0xac, 2]),
-            (ControlMessage::Forgo { node: 2 }, vec![24, 2]),
+            (ControlMessage::CancelGrow { node: 2 }, vec![24, 2]),
             (ControlMessage::LetGo, vec![25]),
             (ControlMessage::Retire { id: 300 }, vec![26, 0xac, 2]),
             (ControlMessage::OwnedByOthers(vec![(300, 2, 3)]), vec![27, 1, 0xac, 2, 2, 3]),

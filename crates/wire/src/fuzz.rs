@@ -11,6 +11,7 @@ use crate::deputy;
 use crate::frame::{LENGTH_BYTES, decode, encode};
 use crate::handshake::{HELLO_BYTES, Hello};
 use crate::ids::JobId;
+use crate::services::{ServiceAnswer, ServiceMessage, ServiceQuestion};
 use crate::sql::{COLUMNS_MAX, QueryMessage, ROWS_MAX, TableMessage};
 use crate::statistics::NodeStatistics;
 use crate::stub::{Answer, Command, Malformed, Packet, Reply, Request};
@@ -106,6 +107,18 @@ pub fn sql(bytes: &[u8]) {
     if let Ok(message) = decode::<QueryMessage>(bytes) {
         assert_eq!(encode(&message)[LENGTH_BYTES..], *bytes, "two spellings of {message:?}");
     }
+}
+
+/// What is said about a service, by a process, its node, or another node.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn services(bytes: &[u8]) {
+    let same =
+        |encoded: Option<Vec<u8>>| assert!(encoded.is_none_or(|again| again[LENGTH_BYTES..] == *bytes));
+    same(decode::<ServiceQuestion>(bytes).ok().map(|message| encode(&message)));
+    same(decode::<ServiceAnswer>(bytes).ok().map(|message| encode(&message)));
+    same(decode::<ServiceMessage>(bytes).ok().map(|message| encode(&message)));
 }
 
 /// A node's statistics, as they are in the control message that brings them.

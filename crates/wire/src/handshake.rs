@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// "BANYAN" and two bytes that no text has.
 pub const MAGIC: [u8; 8] = *b"BANYAN\xff\x00";
 /// Version of everything that nodes say to each other. Nodes of different versions do not talk.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Purpose {
     Tables = 7,
     /// Members of the cluster agree on what it is.
     Company = 8,
+    /// A caller on one machine and a service on another.
+    Service = 9,
 }
 
 /// Who speaks and what for.
@@ -111,6 +113,7 @@ impl Hello {
             6 => Ok(Purpose::Cluster),
             7 => Ok(Purpose::Tables),
             8 => Ok(Purpose::Company),
+            9 => Ok(Purpose::Service),
             other => Err(HelloError::Purpose(other)),
         }
     }

@@ -21,12 +21,14 @@ pub mod coherence;
 pub mod control;
 pub mod deputy;
 pub mod descriptors;
-#[cfg(feature = "control")]
+#[cfg(feature = "bounded")]
 pub mod frame;
 #[cfg(feature = "control")]
 pub mod fuzz;
 pub mod handshake;
 pub mod ids;
+#[cfg(feature = "bounded")]
+pub mod services;
 #[cfg(feature = "control")]
 pub mod sql;
 #[cfg(feature = "control")]

@@ -93,7 +93,8 @@ fn remark(call: SystemCall) -> String {
             "processor time is the sum over the nodes; of the rest of `getrusage` the home node's".into()
         }
         Class::Deputy(Handling::Timer) if call.name() == "timer_getoverrun" => {
-            "of a timer on processor time, on several nodes that are busy, fewer than were due".into()
+            "of a timer on processor time, on several nodes, it may be that of the next signal already; `si_overrun` is right"
+                .into()
         }
         Class::Deputy(Handling::Timer) => "one on processor time runs by the sum over the nodes, and its signals say `SI_TIMER`".into(),
         Class::Deputy(Handling::Sleep) => {

@@ -23,6 +23,8 @@ pub(crate) struct Chunks {
     words: Box<[AtomicU64]>,
     /// Of the chunks in `words`, those without a hole.
     full: Box<[AtomicU64]>,
+    /// Those in which pages have come since they were last looked at for holes.
+    fuller: Box<[AtomicU64]>,
     /// No word from here on has a bit set: keeps a walk to what is used of a large reservation.
     used: AtomicUsize,
 }
@@ -31,7 +33,7 @@ impl Chunks {
     pub(crate) fn new(length: usize) -> Self {
         let words = length.div_ceil(CHUNK).div_ceil(64);
         let empty = || (0..words).map(|_| AtomicU64::new(0)).collect();
-        Self { words: empty(), full: empty(), used: AtomicUsize::new(0) }
+        Self { words: empty(), full: empty(), fuller: empty(), used: AtomicUsize::new(0) }
     }
 
     /// Adds the chunks that the bytes lie in.
@@ -64,15 +66,39 @@ impl Chunks {
         }
     }
 
-    fn is_full(&self, chunk: usize) -> bool {
-        self.full[chunk / 64].load(Ordering::Relaxed) >> (chunk % 64) & 1 == 1
+    /// Pages have come in these bytes: some of the chunks may have no hole any more.
+    pub(crate) fn set_fuller(&self, offset: usize, length: usize) {
+        for chunk in offset / CHUNK..(offset + length).div_ceil(CHUNK) {
+            self.fuller[chunk / 64].fetch_or(1 << (chunk % 64), Ordering::Relaxed);
+        }
     }
 
-    /// Chunks that may have holes, from a chunk on and then from the first, at most `most`.
-    pub(crate) fn holed(&self, from: usize, most: usize) -> Vec<usize> {
-        let behind = self.iter().filter(|chunk| *chunk >= from);
-        let before = self.iter().filter(|chunk| *chunk < from);
-        behind.chain(before).filter(|chunk| !self.is_full(*chunk)).take(most).collect()
+    /// At most `most` of the chunks that may have no hole any more, from a chunk on and then from the first;
+    /// they are about to be looked at.
+    pub(crate) fn take_fuller(&self, from: usize, most: usize) -> Vec<usize> {
+        let used = self.used.load(Ordering::Relaxed);
+        let from = from / 64;
+        let words = (from..used).chain(0..from.min(used));
+        let mut taken = Vec::new();
+        for word in words {
+            // Mostly none of a word.
+            let mut bits = self.fuller[word].load(Ordering::Relaxed);
+            while bits != 0 && taken.len() < most {
+                let bit = bits & bits.wrapping_neg();
+                bits ^= bit;
+                self.fuller[word].fetch_and(!bit, Ordering::Relaxed);
+                if (self.words[word].load(Ordering::Relaxed) & !self.full[word].load(Ordering::Relaxed)) & bit
+                    != 0
+                {
+                    taken.push(word * 64 + bit.trailing_zeros() as usize);
+                }
+            }
+        }
+        taken
+    }
+
+    fn is_full(&self, chunk: usize) -> bool {
+        self.full[chunk / 64].load(Ordering::Relaxed) >> (chunk % 64) & 1 == 1
     }
 
     /// The chunks, ascending.
@@ -119,7 +145,11 @@ mod tests {
         assert_eq!(chunks.runs(1 << 40), [run(3, 5, false), run(200, 201, false)]);
         chunks.set_full(4);
         assert_eq!(chunks.runs(1 << 40), [run(3, 4, false), run(4, 5, true), run(200, 201, false)]);
-        assert_eq!((chunks.holed(4, 9), chunks.holed(0, 1)), (vec![200, 3], vec![3]));
+        // A chunk is looked at once for all the pages that have come, unless it is full or not there.
+        chunks.set_fuller(2 * CHUNK, 3 * CHUNK);
+        chunks.set_fuller(200 * CHUNK, 1);
+        assert_eq!(chunks.take_fuller(64, 1), [200]);
+        assert_eq!((chunks.take_fuller(64, 9), chunks.take_fuller(0, 9)), (vec![3], vec![]));
         chunks.set_holed(5 * CHUNK - 1, 1);
         assert_eq!(chunks.runs(1 << 40), [run(3, 5, false), run(200, 201, false)]);
         chunks.set_full(4);

@@ -120,15 +120,18 @@ impl<D: Disk> HeapMemory<D> {
     /// Adds the pages that the tracker reports.
     fn scan(&mut self, dirty: &mut Vec<u32>) -> io::Result<()> {
         let base = self.mapping.base();
-        let mut found = |address: usize, bytes: usize| {
-            let first = (address - base) / BLOCK_SIZE;
-            dirty.extend((first..first + bytes / BLOCK_SIZE).map(|page| page as u32));
-        };
         // A hole that counts as full would be marked as written, and the pager could not fill it any more.
         let lock = self.pager.as_ref().map(Pager::keep_pages);
         let runs = self.chunks.runs(self.mapping.length());
         for Run { start, end, is_full } in &runs {
             let holes = if *is_full { Holes::None } else { Holes::Perhaps };
+            let mut found = |address: usize, bytes: usize| {
+                let first = (address - base) / BLOCK_SIZE;
+                dirty.extend((first..first + bytes / BLOCK_SIZE).map(|page| page as u32));
+                if !is_full {
+                    self.chunks.set_fuller(address - base, bytes);
+                }
+            };
             self.tracker.take(base + start, end - start, holes, &mut found)?;
         }
         let holed: usize = runs.iter().filter(|run| !run.is_full).map(|run| run.end - run.start).sum();
@@ -137,12 +140,12 @@ impl<D: Disk> HeapMemory<D> {
         Ok(())
     }
 
-    /// Looks at a few of the chunks that may have holes: some have none any more. A look costs as much as the
-    /// scan of a chunk, so there are few of them in each commit. Gives the chunk to go on from.
+    /// Looks at a few of the chunks in which pages have come: some have no hole any more. A look costs as
+    /// much as the scan of a chunk, so there are few of them in each commit. Gives the chunk to go on from.
     fn look_for_holes(&self, holed: usize) -> io::Result<usize> {
         let Some(kernel) = self.kernel.as_ref().filter(|_| holed > 0) else { return Ok(0) };
         let mut next = self.look_from;
-        for chunk in self.chunks.holed(self.look_from, 1 + holed / LOOKS) {
+        for chunk in self.chunks.take_fuller(self.look_from, 1 + holed / LOOKS) {
             let length = CHUNK.min(self.mapping.length() - chunk * CHUNK);
             let mut there = 0;
             kernel

@@ -360,6 +360,7 @@ impl<D: Disk> Shared<D> {
     fn install(&self, state: &mut State, first: u32, count: u32, window: Window) -> Result<(), ReadError> {
         let chunk = (first / CHUNK_PAGES) as usize;
         self.chunks.add(first as usize * BLOCK_SIZE, count as usize * BLOCK_SIZE);
+        self.chunks.set_fuller(first as usize * BLOCK_SIZE, count as usize * BLOCK_SIZE);
         if state.queued.insert(chunk) {
             state.queue.push_back(chunk);
         }

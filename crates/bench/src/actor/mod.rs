@@ -17,10 +17,10 @@ use erlang::Erlang;
 use ours::{basics, programs};
 use serde_json::json;
 
+use crate::plan::{Bench, Plan};
 use crate::report::Report;
 use crate::row::{Row, rounded};
 use crate::statistics::{geometric_mean, median};
-use crate::{Bench, Plan};
 
 /// Rounds of each measurement.
 const ROUNDS: usize = 3;
@@ -65,7 +65,7 @@ fn contest(one: &Contest, size: usize, erlang: Option<&Erlang>) -> (f64, Vec<(&'
     (median(ours), named)
 }
 
-fn judge(one: &Contest, size: usize, label: String, erlang: Option<&Erlang>) -> Row {
+fn compare(one: &Contest, size: usize, label: String, erlang: Option<&Erlang>) -> Row {
     let (ours, theirs) = contest(one, size, erlang);
     let mut detail: Vec<String> = theirs.iter().map(|(name, time)| format!("{name} {time:.0} ns")).collect();
     if cfg!(feature = "rivals") && one.erlang.is_some() && erlang.is_none() {
@@ -284,7 +284,7 @@ fn idle() -> Row {
 }
 
 fn basic(one: &Contest, size: usize) -> Row {
-    let mut row = judge(one, size, one.name.to_owned(), None);
+    let mut row = compare(one, size, one.name.to_owned(), None);
     if one.name == "actor.spawn" {
         let reached = row.value.is_some_and(|value| value <= 400.0);
         row = row.judged("at most 400 ns", reached);
@@ -312,7 +312,7 @@ fn savina(plan: &Plan, report: &mut Report) {
             report.announce(one.name, one.about);
         }
         for (size, name) in chosen {
-            let row = judge(one, size, name, erlang.as_ref());
+            let row = compare(one, size, name, erlang.as_ref());
             ratios.extend(row.ratio);
             report.add(&row);
         }

@@ -18,9 +18,9 @@ use std::time::Instant;
 
 use self::plot::commit_plot;
 use self::store::Pages;
+use crate::plan::{Bench, Plan};
 use crate::report::Report;
 use crate::row::Row;
-use crate::{Bench, Plan};
 use anyhow::Context;
 use banyan_arena::disk::{BLOCK_SIZE, FileDiskError};
 use banyan_arena::noun::CueError;

@@ -213,7 +213,7 @@ enum Sharing {
 /// Cells of a noun of some 1 MB when jammed.
 const CELLS: usize = 250_000;
 
-/// A noun of so many cells: small numbers, texts, and cells of which half the heads are cells that were made
+/// A noun of N cells: small numbers, texts, and cells of which half the heads are cells that were made
 /// before.
 fn shared_noun(nouns: &mut Nouns<'_, FileDisk>, sharing: Sharing, count: usize) -> Result<Noun, BenchError> {
     let mut seed = 1_u64;

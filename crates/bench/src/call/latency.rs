@@ -10,7 +10,7 @@ use banyan_calls::measuring::NULL_FUNCTION;
 use banyan_calls::measuring::process_cpu_ns;
 use std::time::Duration;
 
-/// Ours, the floors and the rivals take turns so often; the times of all rounds are put together.
+/// The rounds in which ours, the floors and the rivals take turns; the times of all rounds are put together.
 const ROUNDS: usize = 8;
 
 /// A contestant and the times of its rounds.

@@ -10,10 +10,10 @@ use banyan_calls::measuring::{counter, ticks_per_us};
 use banyan_calls::service::{Configuration, FunctionName};
 use std::time::Duration;
 
+use crate::plan::{Bench, Plan};
 use crate::report::Report;
 use crate::row::Row;
 use crate::statistics::percentile;
-use crate::{Bench, Plan};
 
 mod chatty;
 mod coverage;

@@ -2,8 +2,8 @@
 //!
 //! Each round starts the rival's other end as a process of its own, the running program again, and
 //! ends it, so that nobody's spinning takes a processor from somebody else's round. As their
-//! documentation shows them; none of them is told of a peer's death, has a deadline or is retried,
-//! but procspawn, which is told. Not built by default: see the feature `rivals`.
+//! documentation shows them; none of them detects a peer's death, has a deadline or is retried,
+//! but procspawn, which does. Not built by default: see the feature `rivals`.
 
 use super::times;
 use banyan_calls::error::CallError;

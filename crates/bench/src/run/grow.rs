@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 const QUOTA_MICROSECONDS: u64 = 1000;
 /// Threads of the program for each node that there will be.
 const THREADS_PER_NODE: u32 = 2;
-/// After a node has joined, the program has so long to find that out before its speed counts.
+/// How long the program has to notice a node that has joined before its speed counts.
 pub const SETTLING: Duration = Duration::from_secs(3);
 /// The program says how far it is more often than this.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -67,7 +67,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// The speed on so many nodes beside as many times that on one.
+    /// The speed on this many nodes, relative to that many times the speed on one.
     #[must_use]
     pub fn efficiency(&self, nodes: u8) -> f64 {
         let rate = self.rates.get(usize::from(nodes.max(1)) - 1).copied().unwrap_or(f64::NAN);
@@ -75,10 +75,10 @@ impl Growth {
     }
 }
 
-/// Something that an onlooker wants to know.
+/// An event of the measurement, for display.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
-    /// So many nodes have joined.
+    /// The number of nodes that have joined.
     Joined(u8),
     /// How fast the program is now.
     Speed(Sample),
@@ -86,7 +86,7 @@ pub enum Event {
     Native,
 }
 
-/// Runs it. `observe` hears of what happens.
+/// Runs it. `observe` is called with each event.
 ///
 /// # Errors
 /// What could not be begun; that the program printed something else than the native run; that this machine
@@ -243,7 +243,7 @@ impl Program {
         self.child.id().cast_signed()
     }
 
-    /// Measures its speed on so many nodes, once it has settled. `look` is called whenever it says something.
+    /// Measures its speed on this many nodes, once it has settled. `look` is called with each event.
     fn measure(
         &self,
         nodes: u8,
@@ -252,7 +252,7 @@ impl Program {
         observe: &mut dyn FnMut(Event),
         look: &mut dyn FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<f64> {
-        /// Speeds are shown over so long.
+        /// The window that a shown speed is averaged over.
         const SHOWN: Duration = Duration::from_millis(500);
         let (mut first, mut last) = (None, None);
         let begun = Instant::now();

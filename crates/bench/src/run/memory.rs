@@ -81,12 +81,12 @@ fn run_on_two(session: &mut Session, sides: &Sides, words: &[&str]) -> anyhow::R
     })
 }
 
-/// Both sides of a measure in every placement, round after round. It is judged by the placement `judge`, or
-/// by the first there is.
+/// Both sides of a measure in every placement, round after round. The placement `decisive` counts, or
+/// the first there is.
 pub(crate) fn compare(
     session: &mut Session,
     unit: &'static str,
-    judge: Placement,
+    decisive: Placement,
     mut raw: impl FnMut(&mut Session, &Sides) -> anyhow::Result<f64>,
     mut ours: impl FnMut(&mut Session, &Sides) -> anyhow::Result<f64>,
 ) -> anyhow::Result<Outcome> {
@@ -119,7 +119,7 @@ pub(crate) fn compare(
         });
         detail.insert(side.placement.name().into(), facts);
     }
-    let judged = measured.iter().find(|side| side.placement == judge).or(measured.first());
+    let judged = measured.iter().find(|side| side.placement == decisive).or(measured.first());
     let judged = judged.context("no processor to run on")?;
     detail.insert("judged".into(), json!(judged.placement.name()));
     let (raw, ours) = (median(judged.raw.iter().copied()), median(judged.ours.iter().copied()));

@@ -22,7 +22,7 @@ mod tcp;
 
 pub use program::program;
 
-use crate::Plan;
+use crate::plan::Plan;
 use crate::report::Report;
 use crate::row::Row;
 use anyhow::Context;

@@ -69,7 +69,7 @@ impl Outcome {
                 let row = Row::new(bench.name, measured.value, measured.unit);
                 let mut row = row.against(bench.rival, measured.ratio).judged(bench.bar.words(), ok);
                 row.detail = measured.detail;
-                row.fact("load_average", json!(crate::load()))
+                row.fact("load_average", json!(crate::statistics::load()))
             }
             Self::Skipped(reason) => Row::skipped(bench.name, reason),
         }

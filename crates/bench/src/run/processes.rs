@@ -45,9 +45,9 @@ pub(crate) type Place<'a> = &'a mut dyn FnMut(&Member) -> anyhow::Result<()>;
 pub(crate) enum On {
     /// Without Banyan.
     Nothing,
-    /// On so many local nodes, its threads over all of them.
+    /// On N local nodes, its threads over all of them.
     Nodes(u8),
-    /// On as many of so many local nodes as pays.
+    /// On as many of N local nodes as pays off.
     AsPays(u8),
 }
 
@@ -59,7 +59,7 @@ impl On {
         }
     }
 
-    /// What `banyan run` is told to place threads by.
+    /// The value of `--place` for `banyan run`.
     fn placement(self) -> &'static str {
         if matches!(self, Self::AsPays(_)) { "auto" } else { "spread" }
     }

@@ -170,7 +170,7 @@ fn first_touch(megabytes: usize) {
     black_box(&memory);
 }
 
-/// Executes `/bin/true` so many times, one after the other.
+/// Executes `/bin/true` the given number of times, one after the other.
 fn children(count: usize) -> anyhow::Result<()> {
     let mut times = vec![Duration::ZERO; count];
     for time in &mut times {

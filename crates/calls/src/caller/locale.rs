@@ -1,6 +1,6 @@
 //! The program's locale, for workers: what drop-ins say when the program sets it.
 //!
-//! A worker that has not heard of the last change hears of it before its next call. A program that never sets
+//! A worker that has missed the last change receives it before its next call. A program that never sets
 //! its locale, or did before the library was opened, pays one look.
 
 use crate::shared::layout::{LOCALE_WORDS, SlotHead};

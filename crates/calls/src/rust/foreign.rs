@@ -156,7 +156,7 @@ impl Library {
         Self { path, functions, memory: None, groups: None, connection: OnceLock::new() }
     }
 
-    /// With a limit of its memory: so many bytes of heap, and as many mapped.
+    /// Limits its memory: to this many bytes of heap, and as many mapped.
     #[must_use]
     pub const fn with_memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);

@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 /// The longest frame in bytes.
 pub const FRAME_MAX: usize = 4000;
 /// Arguments that travel on the stack, at most: of a call with variable arguments, whose number is not known,
-/// so many are sent. No frame has room for many more.
+/// this many are sent. No frame has room for many more.
 pub const STACK_WORDS_MAX: usize = 400;
 /// Arguments on the stack of functions that have no variable ones, of functions that are called by their
 /// address, and of call-backs. Room for more costs a call that does not need it.

@@ -66,7 +66,7 @@ pub(crate) const fn may_stay(alone: bool, granted: usize, has_threads: bool) -> 
 pub(crate) struct Renewal {
     /// These are taken away.
     pub(crate) forgotten: u64,
-    /// So many numbers are taken afterwards.
+    /// How many numbers are taken afterwards.
     pub(crate) granted: usize,
     /// These are brought up to date.
     pub(crate) changed: u64,

@@ -60,7 +60,7 @@ pub(crate) const LINE: u64 = 64;
 pub(crate) const BULK_BYTES_MAX: u64 = 64 << 20;
 /// Offset in a slot of the heaps, which extend to its end.
 pub(crate) const HEAP_OFFSET: u64 = 16 << 30;
-/// Each worker of a slot begins its heap so much further than the one before, until the end is near: an
+/// Each worker of a slot begins its heap this much further than the one before, until the end is near: an
 /// address of an earlier one lies below.
 pub(crate) const HEAP_STEP: u64 = 64 << 20;
 /// Offset in the control part of the heap that the babysitter itself uses while it loads the library.

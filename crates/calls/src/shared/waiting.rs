@@ -167,7 +167,7 @@ pub(crate) trait Word {
     fn swap(&self, value: u32) -> u32;
     /// Replaces `from` by `to`; the value found otherwise.
     fn replace(&self, from: u32, to: u32) -> Result<u32, u32>;
-    /// Sleeps while the word holds `expected`, at most so long; may return early.
+    /// Sleeps while the word holds `expected`, until the timeout at the latest; may return early.
     fn sleep(&self, expected: u32, timeout_ns: u64);
     /// Wakes one sleeper.
     fn wake(&self);
@@ -331,7 +331,7 @@ pub(crate) fn post_request(
     slept
 }
 
-/// Spins for the answer to `sequence`, for so many ticks of the counter; `None` if that was in vain.
+/// Spins for the answer to `sequence`, for a number of ticks of the counter; `None` if none came.
 #[inline]
 pub(crate) fn spin_for_reply(channel: &Channel, sequence: u32, spin_ticks: u64) -> Option<Result<(), Ended>> {
     let words = words(channel);

@@ -4,8 +4,8 @@
 //! and then delays no other. A body grows as its bytes arrive: a header that lies costs its sender
 //! more than us. Not for what a body means; that is `message`. See `docs/formats/call-stream.md`.
 
+use super::socket::Socket;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Longest body in bytes, compressed or not.
@@ -159,7 +159,7 @@ impl Compressor {
 /// A stream of frames.
 #[derive(Debug)]
 pub struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     compressor: Compressor,
     /// Bytes that went out, headers included.
     pub sent: u64,
@@ -172,14 +172,15 @@ impl Stream {
     ///
     /// # Errors
     /// The system's.
-    pub fn new(socket: TcpStream) -> io::Result<Self> {
-        socket.set_nodelay(true)?;
+    pub fn new(socket: impl Into<Socket>) -> io::Result<Self> {
+        let socket = socket.into();
+        socket.set_nodelay()?;
         Ok(Self { socket, compressor: Compressor::default(), sent: 0, received: 0 })
     }
 
     /// The socket below.
     #[must_use]
-    pub const fn socket(&self) -> &TcpStream {
+    pub const fn socket(&self) -> &Socket {
         &self.socket
     }
 
@@ -189,8 +190,8 @@ impl Stream {
 
     fn write_by(&mut self, mut bytes: &[u8], by: Instant) -> Result<(), StreamError> {
         while !bytes.is_empty() {
-            self.socket.set_write_timeout(Some(Self::left(by)?))?;
-            match self.socket.write(bytes) {
+            self.socket.set_write_timeout(Self::left(by)?)?;
+            match (&self.socket).write(bytes) {
                 Ok(0) => return Err(StreamError::Closed),
                 Ok(count) => {
                     bytes = &bytes[count..];
@@ -206,8 +207,8 @@ impl Stream {
     fn read_by(&mut self, bytes: &mut [u8], by: Instant) -> Result<(), StreamError> {
         let mut done = 0;
         while done < bytes.len() {
-            self.socket.set_read_timeout(Some(Self::left(by)?))?;
-            match self.socket.read(&mut bytes[done..]) {
+            self.socket.set_read_timeout(Self::left(by)?)?;
+            match (&self.socket).read(&mut bytes[done..]) {
                 Ok(0) if done == 0 => return Err(StreamError::Closed),
                 Ok(0) => return Err(StreamError::Garbage("the end in the middle of a frame")),
                 Ok(count) => {

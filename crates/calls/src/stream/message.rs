@@ -136,7 +136,7 @@ pub fn encode_error(error: &CallError) -> Vec<u8> {
                 number(&mut body, value);
             }
         }
-        // A call is cancelled where it was begun, and only there: nobody is told of it.
+        // A call is cancelled where it was begun, and only there: no message is sent.
         CallError::TimedOut { ran } | CallError::Cancelled { ran } => {
             number(&mut body, 2);
             number(&mut body, ran_code(*ran));

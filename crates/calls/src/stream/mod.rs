@@ -1,21 +1,25 @@
-//! Services on other nodes: calls over TCP, from a list of addresses.
+//! Services on other nodes: calls over TCP, from a list of addresses, or over streams of the cluster's nodes.
 //!
-//! The client keeps its connections and uses them again; a call has one to itself. What the server
-//! has seen before is not sent again (`chunks`), and frames are compressed when it pays
-//! (`frame`). A node that cannot be reached, or says that it did not run the call, is passed over for the
-//! next. Lock: the list of idle connections, never held during a call. The stream is neither encrypted nor
-//! authenticated, and so meant for loopback and networks of one's own: mutual TLS is the cluster's, and comes
-//! with it.
+//! The client keeps its connections and uses them again; a call has one to itself. What the server has seen
+//! before is not sent again (`chunks`), and frames are compressed when it pays (`frame`). A node that cannot
+//! be reached, or says that it did not run the call, is passed over for the next. Lock: the list of idle
+//! connections, never held during a call. TCP from a list of addresses is neither encrypted nor
+//! authenticated, and so meant for loopback and networks of one's own; between the machines of a cluster
+//! everything is inside the nodes' mutual TLS.
 
 mod chunks;
+mod cluster;
 mod frame;
 mod message;
 mod server;
+mod socket;
 
 pub use chunks::{ChunkError, Receiver, Sender};
+pub(crate) use cluster::Registration;
 pub use frame::{BODY_MAX, Header, Stream, StreamError};
 pub use message::{CallHead, decode_error, decode_hello, encode_error, encode_hello};
 pub use server::Server;
+pub use socket::Socket;
 
 use crate::caller::connection::CallOptions;
 use crate::error::{CallError, Ran};
@@ -46,21 +50,54 @@ struct Link {
     results: Receiver,
 }
 
+/// Where a service may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// At one of these addresses, each `host:port`.
+    Addresses(Vec<String>),
+    /// On a machine of the cluster, which its nodes know.
+    Cluster,
+}
+
+impl Places {
+    fn count(&self) -> usize {
+        match self {
+            Self::Addresses(addresses) => addresses.len(),
+            Self::Cluster => 1,
+        }
+    }
+}
+
+fn dial(address: &str, by: Instant) -> Result<Socket, String> {
+    let mut problem = "the name has no address".to_owned();
+    for address in with_host(address).to_socket_addrs().map_err(|error| error.to_string())? {
+        let left = by.saturating_duration_since(Instant::now()).min(CONNECT_MAX);
+        if left.is_zero() {
+            return Err("no time is left".into());
+        }
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(socket) => return Ok(socket.into()),
+            Err(error) => problem = error.to_string(),
+        }
+    }
+    Err(problem)
+}
+
 /// A service on other nodes.
 #[derive(Debug)]
 pub struct Remote {
     name: String,
-    nodes: Vec<String>,
+    places: Places,
     /// The node that served last.
     preferred: AtomicUsize,
     idle: Mutex<Vec<Link>>,
 }
 
 impl Remote {
-    /// The service `name` on any of `nodes`, each `host:port`. Connects at the first call.
+    /// The service `name`. Connects at the first call.
     #[must_use]
-    pub const fn new(name: String, nodes: Vec<String>) -> Self {
-        Self { name, nodes, preferred: AtomicUsize::new(0), idle: Mutex::new(Vec::new()) }
+    pub const fn new(name: String, places: Places) -> Self {
+        Self { name, places, preferred: AtomicUsize::new(0), idle: Mutex::new(Vec::new()) }
     }
 
     /// Bytes sent and received over the connections that are idle now.
@@ -89,7 +126,7 @@ impl Remote {
             match self.attempt(link, function, arguments, options, by) {
                 // Made again it runs once all the same, here over a new connection if there is no other node.
                 Err(error)
-                    if error.ran() == Ran::No && passed_over < self.nodes.len() && Instant::now() < by =>
+                    if error.ran() == Ran::No && passed_over < self.places.count() && Instant::now() < by =>
                 {
                     passed_over += 1;
                     self.pass_over(node);
@@ -110,7 +147,7 @@ impl Remote {
     /// Has calls go to the node behind that one, until it fails them, too.
     fn pass_over(&self, node: usize) {
         self.idle.lock().retain(|link| link.node != node);
-        self.preferred.store((node + 1) % self.nodes.len(), Relaxed);
+        self.preferred.store((node + 1) % self.places.count(), Relaxed);
     }
 
     fn attempt(
@@ -163,7 +200,7 @@ impl Remote {
     /// An idle connection that is still whole, or a new one.
     fn link(&self, by: Instant) -> Result<Link, CallError> {
         loop {
-            let preferred = self.preferred.load(Relaxed) % self.nodes.len().max(1);
+            let preferred = self.preferred.load(Relaxed) % self.places.count().max(1);
             let mut idle = self.idle.lock();
             let link = idle.iter().rposition(|link| link.node == preferred).map(|at| idle.swap_remove(at));
             drop(idle);
@@ -177,14 +214,14 @@ impl Remote {
         }
         let first = self.preferred.load(Relaxed);
         let mut problems = Vec::new();
-        for turn in 0..self.nodes.len() {
-            let index = (first + turn) % self.nodes.len();
+        for turn in 0..self.places.count() {
+            let index = (first + turn) % self.places.count();
             match self.connect(index, by) {
                 Ok(link) => {
                     self.preferred.store(index, Relaxed);
                     return Ok(link);
                 }
-                Err(problem) => problems.push(format!("{}: {problem}", self.nodes[index])),
+                Err(problem) => problems.push(problem),
             }
             if Instant::now() >= by {
                 return Err(CallError::TimedOut { ran: Ran::No });
@@ -194,21 +231,17 @@ impl Remote {
     }
 
     fn connect(&self, node: usize, by: Instant) -> Result<Link, String> {
-        let mut problem = "the name has no address".to_owned();
-        for address in with_host(&self.nodes[node]).to_socket_addrs().map_err(|error| error.to_string())? {
-            let left = by.saturating_duration_since(Instant::now()).min(CONNECT_MAX);
-            if left.is_zero() {
-                return Err("no time is left".into());
+        let greet = |socket| self.greet(node, socket, by.min(Instant::now() + CONNECT_MAX));
+        match &self.places {
+            Places::Addresses(addresses) => {
+                let address = &addresses[node];
+                dial(address, by).and_then(greet).map_err(|problem| format!("{address}: {problem}"))
             }
-            match TcpStream::connect_timeout(&address, left) {
-                Ok(socket) => return self.greet(node, socket, by.min(Instant::now() + CONNECT_MAX)),
-                Err(error) => problem = error.to_string(),
-            }
+            Places::Cluster => cluster::reach(&self.name, by).and_then(greet),
         }
-        Err(problem)
     }
 
-    fn greet(&self, node: usize, socket: TcpStream, by: Instant) -> Result<Link, String> {
+    fn greet(&self, node: usize, socket: Socket, by: Instant) -> Result<Link, String> {
         let mut stream = Stream::new(socket).map_err(|error| error.to_string())?;
         stream.send(message::HELLO, &encode_hello(&self.name), by).map_err(|error| error.to_string())?;
         let left = by.saturating_duration_since(Instant::now());

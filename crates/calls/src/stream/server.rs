@@ -1,4 +1,4 @@
-//! The serving end of calls over TCP: a thread for each connection, workers shared by all.
+//! The serving end of calls over streams: a thread for each connection, workers shared by all.
 //!
 //! A connection has one call under way at a time, and callers wait for workers in the order they
 //! came, so connections share them fairly. Nothing that a peer sends can hold more than its own
@@ -7,12 +7,13 @@
 //! Lock: that of the list of connections, held for an instant.
 
 use super::chunks::{Receiver, Sender};
+use super::cluster::Registration;
 use super::frame::{BODY_MAX, Stream, StreamError};
 use super::message::{self, CallHead, decode_hello};
+use super::socket::Socket;
 use crate::caller::renewed::Renewed;
 use crate::error::CallError;
-use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,10 +28,9 @@ const IDLE_TIME: Duration = Duration::from_secs(600);
 /// No call may take longer, whatever its caller allows.
 const CALL_MAX: Duration = Duration::from_secs(3600);
 
-/// A service on a TCP address.
+/// A service on a TCP address, or of the cluster.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
     name: Arc<str>,
     workers: Arc<Renewed>,
     open: Arc<Connections>,
@@ -45,7 +45,7 @@ struct Open {
     /// Which of all there have been: numbers of descriptors are used again.
     number: u64,
     /// Another descriptor of the connection's socket.
-    socket: TcpStream,
+    socket: Socket,
     /// Since when it has had nothing to ask; `None` while a call is under way, or before the greeting.
     idle: Option<Instant>,
 }
@@ -58,13 +58,13 @@ struct Place<'a> {
 
 impl Connections {
     /// A place for a connection; `None` if there is no room, and nobody who can make it.
-    fn enter(&self, socket: &TcpStream) -> Option<Place<'_>> {
+    fn enter(&self, socket: &Socket) -> Option<Place<'_>> {
         let (open, entered) = &mut *self.0.lock();
         if open.len() >= CONNECTIONS_MAX {
             let idle = open.iter().enumerate().filter_map(|(at, one)| Some((one.idle?, at)));
             let (_, longest) = idle.min()?;
             // Its thread ends by this, and its client opens another when it has something to ask.
-            let _ = open.swap_remove(longest).socket.shutdown(Shutdown::Both);
+            open.swap_remove(longest).socket.shutdown();
         }
         *entered += 1;
         open.push(Open { number: *entered, socket: socket.try_clone().ok()?, idle: None });
@@ -88,45 +88,47 @@ impl Drop for Place<'_> {
 }
 
 impl Server {
-    /// Listens on `address` for calls to the service `name`, which `workers` carry out.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(crate) fn bind(address: &str, name: &str, workers: Renewed) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        Ok(Self { listener, name: name.into(), workers: Arc::new(workers), open: Arc::default() })
+    /// The service `name`, whose calls `workers` carry out.
+    pub(crate) fn new(name: &str, workers: Renewed) -> Self {
+        Self { name: name.into(), workers: Arc::new(workers), open: Arc::default() }
     }
 
-    /// The address in use.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Serves until the process ends.
-    pub fn serve(&self) -> ! {
+    /// Serves who connects to an address, until the process ends.
+    pub(crate) fn serve(&self, listener: &TcpListener) -> ! {
         loop {
-            let Ok((socket, _)) = self.listener.accept() else {
+            match listener.accept() {
+                Ok((socket, _)) => self.take(socket.into()),
                 // Descriptors are short, or the peer has gone: neither is helped by haste.
-                std::thread::sleep(Duration::from_millis(20));
-                continue;
-            };
-            let open = Arc::clone(&self.open);
-            let (name, workers) = (Arc::clone(&self.name), Arc::clone(&self.workers));
-            let spawned = std::thread::Builder::new().spawn(move || {
-                let place = open.enter(&socket);
-                // What went wrong is the peer's to know; it has been told if it could be.
-                let _ = converse(socket, &name, &workers, place.as_ref());
-            });
-            drop(spawned);
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
         }
+    }
+
+    /// Serves callers of the cluster. `serves` is called each time that the name has become this machine's.
+    /// Returns why none come any more.
+    pub(crate) fn serve_cluster(&self, mut registration: Registration, serves: &dyn Fn()) -> String {
+        loop {
+            match registration.next_caller(serves) {
+                Ok(socket) => self.take(socket),
+                Err(reason) => return reason,
+            }
+        }
+    }
+
+    fn take(&self, socket: Socket) {
+        let open = Arc::clone(&self.open);
+        let (name, workers) = (Arc::clone(&self.name), Arc::clone(&self.workers));
+        let spawned = std::thread::Builder::new().spawn(move || {
+            let place = open.enter(&socket);
+            // What went wrong is the peer's to know; it has been told if it could be.
+            let _ = converse(socket, &name, &workers, place.as_ref());
+        });
+        drop(spawned);
     }
 }
 
 fn converse(
-    socket: TcpStream,
+    socket: Socket,
     name: &str,
     workers: &Renewed,
     place: Option<&Place<'_>>,

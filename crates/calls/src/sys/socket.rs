@@ -1,9 +1,11 @@
 //! Descriptors over Unix sockets, and who is at the other end. For finding a service; not for calls.
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 const SPACE: usize = 64;
 
@@ -77,6 +79,18 @@ pub(crate) fn receive_descriptor(socket: &UnixStream, bytes: &mut [u8]) -> io::R
         }
         Ok((received as usize, file))
     }
+}
+
+/// A connection to the socket of packets at a path.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn connect_packets(path: &Path) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &address)?;
+    Ok(socket.into())
 }
 
 /// The process and the user at the other end of a connected socket, as they were when it connected.

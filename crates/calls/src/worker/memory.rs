@@ -184,7 +184,7 @@ enum Obstacle {
 /// not the next.
 ///
 /// # Safety
-/// So many pages must be mapped at `from`, and nothing else may write them.
+/// All of these pages must be mapped at `from`, and nothing else may write them.
 unsafe fn place(placing: Placing<'_>, from: u64, to: u64, count: u64) -> (u64, Option<Obstacle>) {
     match placing {
         Placing::Mapped => {

@@ -207,7 +207,7 @@ extern "C" fn serve(watched: *mut libc::c_void) -> i32 {
 /// What a helper is started with; it lies at the bottom of the helper's stack.
 struct Helper {
     descriptor: *const Userfaultfd,
-    /// It serves while so many calls interrupt others.
+    /// It serves while this many calls interrupt others.
     number: u32,
 }
 

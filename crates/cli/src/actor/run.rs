@@ -60,7 +60,7 @@ fn run_module(path: &Path, options: RuntimeOptions) -> anyhow::Result<u8> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let runtime = Runtime::start(options)?;
     let _control = Control::open((*runtime).clone())?;
-    // What it is told at its start is its name, as text.
+    // Its start argument is its name, as text.
     let first = module.actor(0, Packet::encode(&name)?);
     let first = runtime.create(Configuration::new(name.clone()).with_behaviour(first));
     runtime.register(&name, &first)?;

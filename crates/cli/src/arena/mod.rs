@@ -49,7 +49,7 @@ pub(crate) enum ArenaCommand {
         /// What it held in this snapshot
         #[arg(long, value_name = "NAME")]
         snapshot: Option<String>,
-        /// Print at most so many entries, or atoms
+        /// Print at most this many entries, or atoms
         #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
         limit: u64,
     },

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar that appears with the first thing it is told.
+/// A bar that appears at its first update.
 pub(crate) struct Progress {
     bar: ProgressBar,
     counted: &'static str,
@@ -20,7 +20,7 @@ impl Progress {
         Self { bar, counted, has_length: false }
     }
 
-    /// So much is done, of so much.
+    /// How much is done, and of how much.
     pub(crate) fn show(&mut self, done: u64, total: u64) {
         if !self.has_length {
             self.has_length = true;

@@ -81,9 +81,10 @@ enum Action {
     },
     /// Have a program serve its isolated functions to others, instead of running.
     Serve {
-        /// Where: system:NAME for programs of this machine; named:NAME=HOST:PORT for those of the
-        /// network that HOST is an address of, or with :PORT alone of this machine. TCP is neither
-        /// encrypted nor authenticated.
+        /// Where: system:NAME for programs of this machine; named:NAME for those of the cluster, on
+        /// whichever machine; named:NAME=HOST:PORT for those of the network that HOST is an address
+        /// of, or with :PORT alone of this machine. TCP to an address is neither encrypted nor
+        /// authenticated.
         #[arg(long, value_name = "PLACE")]
         at: String,
         /// Workers that run at once; as many as processors if not given.

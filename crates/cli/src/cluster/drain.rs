@@ -15,7 +15,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Arguments of `banyan node drain`.
 #[derive(Debug, Args)]
 pub(crate) struct DrainArguments {
-    /// Give up waiting after so many seconds; the node goes on letting programs go
+    /// Give up waiting after this many seconds; the node goes on letting programs go
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
     #[command(flatten)]

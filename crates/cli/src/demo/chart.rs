@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// Columns for the scale at the left.
 const SCALE: usize = 8;
 
-/// The mean speed in each of so many equal parts of the time, and how many nodes there were; none where
+/// The mean speed in each of N equal parts of the time, and how many nodes there were; none where
 /// nothing was measured.
 fn parts(samples: &[Sample], count: usize) -> Vec<Option<(f64, u8)>> {
     let end = samples.last().map_or(0.0, |sample| sample.at.as_secs_f64());
@@ -26,7 +26,7 @@ fn fastest(samples: &[Sample]) -> f64 {
     samples.iter().map(|sample| sample.rate).fold(f64::MIN_POSITIVE, f64::max)
 }
 
-/// The speed over time, so many rows high, each column in the colour of its number of nodes; below it where
+/// The speed over time, N rows high, each column in the colour of its number of nodes; below it where
 /// nodes joined.
 pub(super) fn lines(growth: &Growth, columns: usize, rows: usize) -> String {
     let width = columns.saturating_sub(SCALE + 2).clamp(20, 100).min(growth.samples.len().max(1));

@@ -30,7 +30,7 @@ pub(crate) enum HeapCommand {
         /// The name
         #[arg(value_name = "ROOT")]
         root: String,
-        /// Print at most so many numbers, or rows of bytes
+        /// Print at most this many numbers, or rows of bytes
         #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
         limit: u64,
     },

@@ -49,7 +49,7 @@ pub(super) fn run(session: &Session) -> anyhow::Result<()> {
                 query.push_str(&line);
                 query.push('\n');
             }
-            // What was begun is given up, as in other shells.
+            // The unfinished line is discarded, as in other shells.
             Err(ReadlineError::Interrupted) => query.clear(),
             Err(ReadlineError::Eof) => return Ok(()),
             Err(error) => return Err(error.into()),

@@ -14,7 +14,7 @@ use ratatui::text::{Line, Span};
 pub(super) struct Drawn {
     /// The first is its head.
     pub(super) lines: Vec<Line<'static>>,
-    /// Lines that it has in any case, if it has so many.
+    /// Lines that it always shows, if it has that many.
     pub(super) least: usize,
     /// The line that must be seen, if one is chosen.
     pub(super) chosen: Option<usize>,

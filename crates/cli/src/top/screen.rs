@@ -61,7 +61,7 @@ fn footer(model: &Model, palette: Palette, width: usize) -> Line<'static> {
     palette.line(Role::Dim, cut(&text, width))
 }
 
-/// Panes one above the other in so many lines: each first has what it needs at least, then as many lines as
+/// Panes one above the other in N lines: each first has what it needs at least, then as many lines as
 /// it has and there is room for, from the top. A chosen line is always among those that are seen.
 fn stacked(panes: Vec<Drawn>, room: usize) -> Vec<Line<'static>> {
     let mut left = room;

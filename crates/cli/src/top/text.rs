@@ -75,7 +75,7 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
-/// Cut to so many columns; a mark says that something is missing.
+/// Cut to a number of columns; a mark says that something is missing.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     if Span::raw(text).width() <= columns {
         return text.to_owned();
@@ -130,7 +130,7 @@ pub(super) fn row(columns: &[Column], values: &[String], width: usize) -> String
     line
 }
 
-/// A share as a bar of so many columns.
+/// A share as a bar, in a number of columns.
 pub(super) fn bar(share: f64, columns: usize) -> String {
     let full = (share.clamp(0.0, 1.0) * columns as f64).round() as usize;
     format!("{}{}", "\u{2588}".repeat(full), "\u{2591}".repeat(columns - full))
@@ -177,7 +177,7 @@ pub(super) fn micros(value: f64) -> String {
     if value >= 1000.0 { format!("{:.1}ms", value / 1000.0) } else { format!("{value:.0}us") }
 }
 
-/// From so many microseconds to so many; the unit once, if it is the same.
+/// A range of microseconds; the unit once, if both ends have the same.
 pub(super) fn micros_between(least: f64, most: f64) -> String {
     if most < 1000.0 {
         format!("{least:.0}..{}", micros(most))

@@ -17,7 +17,7 @@ use banyan_wire::ids::{Access, Microseconds, NodeId, NodeSet};
 
 use super::Policy;
 
-/// A page with at least so many doublings is wanted back by its writers again and again.
+/// A page with at least this many doublings is wanted back by its writers again and again.
 const FOUGHT_OVER: u8 = 2;
 
 /// Kept for each page at its owner.
@@ -51,7 +51,7 @@ impl Hold {
         self.returned = false;
     }
 
-    /// A node asks for the page, for a thread that has run so long at a stretch since the page was lost.
+    /// A node asks for the page, for a thread that has run this long without a pause since the page was lost.
     pub(super) fn asked(&mut self, node: NodeId, access: Access, ran: Microseconds, policy: &Policy) {
         if !self.gone.contains(node) {
             return;

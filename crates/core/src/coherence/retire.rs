@@ -1,12 +1,12 @@
 //! A node that takes no part in a process any more, while the others go on.
 //!
 //! It runs no threads of it when this begins, so it asks for nothing. What it owns goes home
-//! ([`Input::Retire`](super::Input::Retire)), home hears of what it had given to others
+//! ([`Input::Retire`](super::Input::Retire)), home learns what it had given to others
 //! ([`Machine::owned_by_others`]), its pages go to the owners of their extents, which are told to
 //! serve it no more ([`Input::Dismiss`](super::Input::Dismiss)) and take them
 //! ([`Machine::held_by`]); then it has nothing, falls silent
 //! ([`Input::Close`](super::Input::Close)), and is forgotten
-//! ([`Input::Forget`](super::Input::Forget)): what was asked of it in vain is asked of home. Extents that it
+//! ([`Input::Forget`](super::Input::Forget)): requests that it did not answer go to home. Extents that it
 //! was the first owner of, and that nobody ever touched, are home's from then on.
 //!
 //! Not here: who decides that, and where its threads go.

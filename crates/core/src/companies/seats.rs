@@ -18,7 +18,7 @@ pub struct Seats {
     mutation: Option<Mutation>,
 }
 
-/// What becomes of one seat.
+/// The change of one seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeatChange {
     /// Whose seat.
@@ -49,7 +49,7 @@ impl Seats {
     }
 
     /// Seats as many companies for these nodes, each of which is named once. Gives what changed, company by
-    /// company. A company that is no more must have no slots left.
+    /// company. A company that has ended must have no slots left.
     pub fn reseat(&mut self, nodes: &[MemberId], companies: u8) -> Vec<SeatChange> {
         let before = self.companies.clone();
         let size = members(nodes.len()).min(nodes.len());
@@ -74,7 +74,7 @@ impl Seats {
         changes(&before, &self.companies)
     }
 
-    /// Gives each company so many members: the busiest go, the least busy come.
+    /// Gives each company the given number of members: the busiest go, the least busy come.
     fn fit(&mut self, size: usize, load: &mut BTreeMap<MemberId, usize>) {
         let may_sit_twice = self.mutation == Some(Mutation::SitTwice);
         for seats in &mut self.companies {

@@ -13,7 +13,7 @@ const MEMORY_BYTES_EACH: u64 = 256 << 30;
 /// With fewer nodes each company would have the same members.
 const NODES_FOR_MANY: usize = 5;
 
-/// How many members a company has in a cluster of so many nodes. Always an odd number: one more than an odd
+/// How many members a company has in a cluster of this many nodes. Always an odd number: one more than an odd
 /// number adds a voter, and survives no more losses.
 #[must_use]
 pub const fn members(nodes: usize) -> usize {
@@ -24,8 +24,8 @@ pub const fn members(nodes: usize) -> usize {
     }
 }
 
-/// How many companies a cluster has that has had `before`, with so many nodes and so much memory on all of
-/// them. It grows when it must and shrinks only at half of that, so that a node that comes and goes moves
+/// How many companies a cluster has that has had `before`, with that many nodes and that much memory in all.
+/// It grows when it must and shrinks only at half of that, so that a node that comes and goes moves
 /// nothing.
 #[must_use]
 pub fn companies(before: u8, nodes: usize, memory_bytes: u64) -> u8 {

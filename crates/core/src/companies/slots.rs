@@ -76,8 +76,8 @@ impl Slots {
         self.companies[usize::from(done.slot.0 % SLOTS)] = done.to;
     }
 
-    /// The next moves until each of so many companies has as many slots as any other, or one more; none, if
-    /// it has. Between two companies one moves at a time: ask again when it is assigned.
+    /// The next moves until each of the companies has as many slots as any other, or one more; none, if
+    /// they have. Between two companies one moves at a time: ask again when it is assigned.
     #[must_use]
     pub fn moves(&self, companies: u8) -> Vec<SlotMove> {
         let mut surplus = self.surplus(companies.max(1));

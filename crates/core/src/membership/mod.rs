@@ -1,8 +1,8 @@
 //! Who belongs to a cluster, and who may come in.
 //!
 //! The root company agrees on all of it ([`Agreed`]): the list of members, the book of tokens, the names of
-//! what runs in the cluster. Here is what becomes of a change; the clock is given, and secrets come as their
-//! digests. Not here: keys and certificates, what is written to disk, and who is reachable at the moment.
+//! what runs in the cluster. Here changes are decided and applied; the clock is given, and secrets come
+//! as their digests. Not here: keys and certificates, what is written to disk, and who is reachable.
 
 mod agreed;
 mod leases;

@@ -45,10 +45,12 @@ pub enum Mutation {
     ForgetJoined,
     /// A node that is about to leave gets threads.
     ForgetRetired,
+    /// A node is not asked about a thread that came unsent, with a wish.
+    AskOnce,
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 10] = [
+pub const MUTATIONS: [Mutation; 11] = [
     Mutation::ForgetExits,
     Mutation::NoTurns,
     Mutation::ForgetFirst,
@@ -59,6 +61,7 @@ pub const MUTATIONS: [Mutation; 10] = [
     Mutation::AllHome,
     Mutation::ForgetJoined,
     Mutation::ForgetRetired,
+    Mutation::AskOnce,
 ];
 
 /// A thread of the process, by its id at home.
@@ -156,13 +159,13 @@ impl Placement {
         usize::from(node.get()) < self.live.len() && !self.retired.contains(node)
     }
 
-    /// Where the threads shall go that are on a node which retires: each to the node in use that has the
-    /// fewest then.
+    /// Where the threads shall go that are on a node which retires, and have not been asked to go: each to
+    /// the node in use that has the fewest then.
     #[must_use]
     pub fn refuges(&self, node: NodeId) -> Vec<(ThreadId, NodeId)> {
         let mut live = self.live.clone();
         let in_use: Vec<usize> = self.usable().into_iter().take(self.active).collect();
-        let there = self.threads.iter().filter(|(_, found)| found.node == node);
+        let there = self.threads.iter().filter(|(_, found)| found.node == node && found.wish.is_none());
         there
             .map(|(&thread, _)| {
                 let to = in_use.iter().copied().min_by_key(|&node| live[node]).unwrap_or(0);
@@ -211,7 +214,7 @@ impl Placement {
         self.threads.insert(thread, Thread { node: node_id(node), wish: None, moves: 0 });
     }
 
-    /// A thread is on another node now, or was never on the one that was chosen for it. What never started
+    /// A thread is on another node now, or never came to the one that was chosen for it. What never started
     /// is not counted: this comes from inside the program. Says whether it was elsewhere.
     pub fn moved(&mut self, thread: ThreadId, to: NodeId) -> bool {
         let index = usize::from(to.get());
@@ -219,6 +222,9 @@ impl Placement {
             return false;
         };
         let from = core::mem::replace(&mut found.node, to);
+        if found.wish == Some(to) && self.mutation != Some(Mutation::KeepWishes) {
+            found.wish = None;
+        }
         if from != to && self.mutation != Some(Mutation::ForgetMoves) {
             self.live[usize::from(from.get())] -= 1;
             self.live[index] += 1;
@@ -238,7 +244,7 @@ impl Placement {
         }
     }
 
-    /// A thread shall go to a node. Returns where it is, if it is to leave there.
+    /// A thread shall go to a node. Returns where it is, if it is to leave there: that node is to be asked.
     pub fn wish(&mut self, thread: ThreadId, node: NodeId) -> Option<NodeId> {
         let known = self.is_usable(node);
         let found = self.threads.get_mut(&thread).filter(|_| known)?;
@@ -284,11 +290,22 @@ impl Placement {
         moves
     }
 
-    /// Where a thread goes that has left its node for that. The wish is taken: what becomes of it is
-    /// [`Self::moved`].
+    /// Where a thread goes that has left its node because that was asked, and is from now on. Without a wish
+    /// the node was asked in vain, when the thread had left already, and it goes back.
     pub fn destination(&mut self, thread: ThreadId) -> Option<NodeId> {
-        let found = self.threads.get_mut(&thread)?;
-        if self.mutation == Some(Mutation::KeepWishes) { found.wish } else { found.wish.take() }
+        let found = self.threads.get(&thread)?;
+        let to = found.wish.unwrap_or(found.node);
+        let to = if self.is_usable(to) { to } else { NodeId::HOME };
+        self.moved(thread, to);
+        Some(to)
+    }
+
+    /// Where a thread is that shall go elsewhere. When it has come where it was not sent, it may be there
+    /// with a wish of which another node was told, and its node is to be asked.
+    #[must_use]
+    pub fn leaves(&self, thread: ThreadId) -> Option<NodeId> {
+        let found = self.threads.get(&thread).filter(|_| self.mutation != Some(Mutation::AskOnce))?;
+        found.wish.map(|_| found.node)
     }
 
     /// The threads that have been told to move and have not yet, and where to.
@@ -444,10 +461,28 @@ mod tests {
         assert_eq!(placement.wish(0, node_id(1)), Some(NodeId::HOME), "the last one counts");
         assert_eq!(placement.destination(0), Some(node_id(1)));
         placement.moved(0, node_id(1));
-        assert_eq!((placement.destination(0), placement.node(0)), (None, Some(node_id(1))));
+        assert_eq!((placement.leaves(0), placement.node(0)), (None, Some(node_id(1))));
+        assert_eq!(placement.destination(0), Some(node_id(1)), "asked in vain, it goes back");
         assert_eq!((placement.moves(), placement.live()), (1, &[0, 1, 0][..]));
         assert_eq!(placement.wish(0, node_id(2)), Some(node_id(1)));
         assert_eq!(placement.wish(0, node_id(1)), None, "it is there: the wish is taken back");
-        assert_eq!(placement.destination(0), None);
+        assert_eq!(placement.leaves(0), None);
+    }
+
+    #[test]
+    fn a_wish_that_comes_between_two_nodes_is_told_at_the_next() {
+        let mut placement = begun(Policy::Spread, 3);
+        assert_eq!(placement.wish(0, node_id(1)), Some(NodeId::HOME));
+        assert_eq!(placement.destination(0), Some(node_id(1)));
+        assert_eq!(placement.wish(0, node_id(2)), Some(node_id(1)), "where it will be");
+        placement.moved(0, NodeId::HOME);
+        assert_eq!(placement.leaves(0), Some(NodeId::HOME), "it could not get there");
+        placement.moved(0, node_id(1));
+        placement.retire(node_id(1));
+        assert_eq!(placement.refuges(node_id(1)), [], "it was asked");
+        placement.moved(0, node_id(2));
+        assert_eq!((placement.leaves(0), placement.live()), (None, &[0, 0, 1][..]));
+        placement.retire(node_id(2));
+        assert_eq!(placement.destination(0), Some(NodeId::HOME), "it does not go back to one that leaves");
     }
 }

@@ -8,7 +8,7 @@
 //! What pays grows at once. A process that does worse on several nodes than it did on one, or no longer
 //! needs them, is brought together again.
 //!
-//! Time that a thread waits for pages is no time used, but threads that spin for such a one use theirs for
+//! Time that a thread waits for pages is no time used, but threads that spin for one use theirs for
 //! nothing: so it is taken off what was used. (The two speeds, and why every rule has a hysteresis, are those
 //! of MOSIX and AutoNUMA; the comparison is Carrefour's, "first decide whether".)
 //!
@@ -140,9 +140,9 @@ const LONGEST_TRIAL: u64 = 2000 * MILLISECOND;
 const PATIENCE: u64 = 15;
 /// What is compared is measured over as long as this, and twice that at most.
 const WINDOW: u64 = 100 * MILLISECOND;
-/// So many windows of doing badly are no accident.
+/// After this many bad windows in a row it is no accident.
 const BAD_WINDOWS: u32 = 3;
-/// A process that has one thread to run for so many windows needs no other node.
+/// A process that has one thread to run for this many windows needs no other node.
 const CALM_WINDOWS: u32 = 10;
 /// Thousandths of a thread: with fewer one node is enough. A part more than one, since nothing is measured
 /// exactly.
@@ -343,7 +343,7 @@ impl Spreading {
         let recent = now.since(older);
         if now.at - newer.at >= WINDOW {
             self.older = self.newer.replace(now.clone());
-            if let Some(reason) = self.judge(recent) {
+            if let Some(reason) = self.evaluate(recent) {
                 return Some(reason);
             }
         }
@@ -371,7 +371,7 @@ impl Spreading {
     }
 
     /// At the end of a window without a trial.
-    fn judge(&mut self, recent: Rate) -> Option<Reason> {
+    fn evaluate(&mut self, recent: Rate) -> Option<Reason> {
         let Phase::Resting { bad, calm } = &mut self.phase else { return None };
         if self.active == 1 || self.mutation == Some(Mutation::NeverGather) {
             return None;

@@ -303,7 +303,7 @@ impl Ledger {
     }
 
     /// Gives what was leased when the ledger crashed, and so counts as consumed, to whom it was meant for.
-    /// Whether so much is counted as consumed.
+    /// Returns whether this amount was counted as consumed.
     pub fn transfer_consumed(&mut self, from: SponsorId, to: SponsorId, amount: Quota) -> bool {
         let retired = &mut self.retired;
         let place = self.places.get_mut(from.index as usize);

@@ -8,7 +8,7 @@ fn quota(amount: u64) -> Quota {
     Quota { memory: amount, cycles: amount, events: amount }
 }
 
-/// A ledger with a running sponsor that has so much.
+/// A ledger with a running sponsor of this balance.
 fn with_sponsor(amount: u64) -> (Ledger, SponsorId) {
     let mut ledger = Ledger::new(quota(1 << 40));
     let sponsor = ledger.create(SponsorId::ROOT);

@@ -27,7 +27,7 @@ impl Heap {
         let address = self.address() + WORD_LOCK * 8;
         let lock = LockWord { attachment: &self.attachment, word: &metadata[WORD_LOCK], address };
         let acquired = lock.lock(Some(LOCK_PATIENCE))?;
-        // Before the change, so that what fails is taken back before the lock is given up.
+        // Before the change, so that what fails is undone before the lock is released.
         let _unlocks = Unlocks(lock);
         // Takes back what a holder that died has left.
         let mut change = Change::begin(metadata);

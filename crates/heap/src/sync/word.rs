@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// Looks before the first sleep: about as long as a short critical section.
 const SPINS: u32 = 100;
 
-/// How many sleepers a lock wakes that is given up.
+/// How many sleepers a released lock wakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// The one that has slept longest.

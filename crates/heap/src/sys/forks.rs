@@ -53,7 +53,7 @@ pub(crate) fn reopen(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     let replaced = match &opened {
         Ok(file) => replace(number, file.as_fd()),
         Err(_) => {
-            // Whatever happens, the copy must let go of its parent's description.
+            // Whatever happens, the copy must close its parent's description.
             let nothing = rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
             replace(number, nothing.as_fd())
         }

@@ -12,7 +12,7 @@ type Twin = [u64; 2];
 /// Processes that die beside others which do the same.
 const VICTIMS: u64 = 15;
 
-/// Has two processes do so many rounds to their end, while others that do the same are killed at random.
+/// Has two processes do a number of rounds to their end, while others that do the same are killed at random.
 fn beside_victims(place: &Place, role: &str, rounds: &str, seed: u64) {
     let mut steady = [place.start(role, &[rounds]), place.start(role, &[rounds])];
     let mut random = fastrand::Rng::with_seed(seed);
@@ -66,7 +66,7 @@ fn a_mutex_excludes_processes_and_survives_killed_holders() {
     assert!(added <= twin[1] && twin[1] <= added + VICTIMS, "a victim is one addition ahead at most");
 }
 
-/// Holds a mutex until it is told to give it up, or is killed.
+/// Holds a mutex until it is asked to release it, or is killed.
 pub(crate) fn hold(heap: &Heap, words: &[String]) {
     let twin = heap.mutex::<Twin>("twin", [0; 2]).unwrap();
     let mut guard = twin.lock().unwrap().repaired(|_| ()).unwrap();

@@ -44,7 +44,7 @@ pub(crate) fn free(heap: &Heap, object: NonNull<u8>) -> Result<(), banyan_heap::
 
 /// Fills an object of the test.
 pub(crate) fn fill(object: NonNull<u8>, bytes: usize, value: u8) {
-    // SAFETY: the test has allocated so many bytes, and only it uses them.
+    // SAFETY: the test has allocated this many bytes, and only it uses them.
     unsafe { object.as_ptr().write_bytes(value, bytes) };
 }
 

@@ -173,7 +173,7 @@ pub(crate) fn run_role(roles: &[(&str, Role)]) {
     }
 }
 
-/// Waits until `is_so`, within the patience of a test.
+/// Waits until `is_so`, within the deadline of a test.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

@@ -10,9 +10,9 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A member of a company that says nothing for so long has gone: who leads speaks several times a second.
+/// A member of a company that is silent for this long has gone: a leader sends several messages a second.
 const SILENCE: Duration = Duration::from_secs(30);
-/// A member that asks whether this one is there waits so long for what it has missed.
+/// How long a member that checks that this one is alive waits for the entries it has missed.
 const CATCHING_UP: Duration = Duration::from_millis(500);
 
 impl Cluster {

@@ -32,9 +32,9 @@ const BETWEEN_QUESTIONS: Duration = Duration::from_millis(30);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// This member knows within this time what the one that leads has carried out.
 const CATCHING_UP: Duration = Duration::from_secs(1);
-/// A member that has not answered for so long is away.
+/// A member that has not answered for this long is away.
 const AWAY: Duration = Duration::from_secs(2);
-/// A voter that has not answered for so long makes way for a member that is there. A machine that starts
+/// A voter that has not answered for this long makes way for a member that is there. A machine that starts
 /// anew is back sooner.
 const GONE: Duration = Duration::from_secs(300);
 /// Who does not vote keeps the authority's key no longer than this; it was sent since it is about to vote.
@@ -63,13 +63,13 @@ impl Cluster {
         self.at_leader_within(message, ORDER_DEADLINE)
     }
 
-    /// As [`Cluster::at_leader`], with so much patience.
+    /// As [`Cluster::at_leader`], with this timeout.
     pub(super) fn at_leader_within(
         &self,
         message: &ClusterMessage,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<ClusterMessage, Refusal> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         // Without one that this member knows of, others may.
         let mut guesses = Vec::new();
         let mut trouble = None;
@@ -123,8 +123,8 @@ impl Cluster {
 
     /// Waits until this member knows all that was agreed on before it was asked. False if none leads, or it
     /// takes longer than that.
-    pub(super) fn catch_up(&self, patience: Duration) -> bool {
-        match self.at_leader_within(&ClusterMessage::Order(Order::Nothing), patience) {
+    pub(super) fn catch_up(&self, timeout: Duration) -> bool {
+        match self.at_leader_within(&ClusterMessage::Order(Order::Nothing), timeout) {
             Ok(ClusterMessage::Done { index }) => self.wait_for(index),
             _ => false,
         }
@@ -222,7 +222,7 @@ impl Cluster {
             machine: request.machine.clone(),
             joined: now(),
         };
-        // A token that is used up is the reason that is told first.
+        // A token that is used up is the reason reported first.
         let misfit = check_machine(&this_machine(), &request.machine);
         if misfit.is_err() && !self.is_used_up(token) {
             misfit?;

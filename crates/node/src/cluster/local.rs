@@ -3,11 +3,12 @@
 //! To begin a job, the packet is a mark; beside it travel a memory file with the job's settings, the request
 //! socket of the program, and the caller's standard error. The answer is empty, or the reason for a refusal.
 //! What a person asks about the cluster is another mark and JSON, and so is the answer; queries are a third
-//! (`queries`). Not for other machines.
+//! (`queries`), services a fourth (`services`). Not for other machines.
 
 use super::admin::{AdminAnswer, AdminRequest};
 use super::queries;
 use crate::job::settings::JobSettings;
+use banyan_wire::services::{SERVICE, ServiceQuestion};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -41,6 +42,8 @@ pub(crate) enum Question {
     Admin(AdminRequest),
     /// What live structures hold, in SQL; within the usual budget or without one.
     Query(String, bool),
+    /// To serve, or a stream to a service.
+    Service(ServiceQuestion),
 }
 
 /// Why the node of this machine gave no answer.
@@ -211,6 +214,10 @@ pub(crate) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Question>> {
         let (sql, bounded) = queries::question(query)?;
         return Ok(Some(Question::Query(sql, bounded)));
     }
+    if let Some(question) = packet.strip_prefix(&SERVICE) {
+        let question = ServiceQuestion::read(question);
+        return question.map(|question| Some(Question::Service(question))).map_err(io::Error::other);
+    }
     let files: [OwnedFd; 3] = files.try_into().map_err(|_| invalid())?;
     if packet != BEGIN {
         return Err(invalid());
@@ -255,16 +262,16 @@ pub(crate) fn may_ask(socket: BorrowedFd<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::job::replica::socket_pair;
-    use crate::job::settings::NodeCount;
+    use crate::job::settings::Nodes;
 
     #[test]
     fn a_question_arrives_with_its_files_and_is_answered() {
         let (ours, theirs) = socket_pair().unwrap();
-        let settings = JobSettings { nodes: NodeCount::Exactly(2), ..JobSettings::example() };
+        let settings = JobSettings { nodes: Nodes::Exactly(2), ..JobSettings::example() };
         let server = std::thread::spawn(move || {
             for result in [Ok(()), Err("because".to_owned())] {
                 let Some(Question::Job(question)) = next(theirs.as_fd()).unwrap() else { panic!("no job") };
-                assert_eq!(question.settings.nodes, NodeCount::Exactly(2));
+                assert_eq!(question.settings.nodes, Nodes::Exactly(2));
                 answer(theirs.as_fd(), &result).unwrap();
             }
             assert!(next(theirs.as_fd()).unwrap().is_none());

@@ -8,7 +8,7 @@
 use crate::job::replica::socket_pair;
 use crate::observe::page::address::{PageOffer, PageSettings};
 use crate::random::random;
-use banyan_sys::{children, descriptors};
+use crate::sys::{children, descriptors};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};

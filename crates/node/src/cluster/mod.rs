@@ -17,6 +17,7 @@ pub(crate) mod membership;
 pub mod node;
 mod people;
 mod queries;
+mod services;
 pub mod state;
 #[cfg(test)]
 mod tests;

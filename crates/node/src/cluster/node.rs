@@ -13,11 +13,12 @@ use super::local::{self, JobQuestion, Question};
 use super::local_nodes::{NodeSettings, Spares};
 use super::membership::Cluster;
 use super::queries;
+use super::services::{self, Services};
 use super::state::{State, StateError, socket_of};
 use super::ungreeted::Ungreeted;
+use crate::job::invitation::{Invitation, JOIN_DEADLINE, Pools, Presence, Start};
 use crate::job::places::{Growth, Places};
-use crate::job::settings::NodeCount;
-use crate::job::summons::{JOIN_DEADLINE, Pools, Presence, Start, Summons};
+use crate::job::settings::Nodes;
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
 use crate::observe::page::Page;
@@ -25,13 +26,14 @@ use crate::observe::page::address::PageToken;
 use crate::observe::sql::{self, Facts, LeftConnections, Served};
 use crate::random::random;
 use crate::report::Report;
+use crate::sys::descriptors;
 use crate::transport::{self, Caller, ConnectError, Connection, Trust};
-use banyan_sys::descriptors;
 use banyan_wire::cluster::{ClusterMessage, Refusal};
 use banyan_wire::control::{ControlMessage, JobPart, Place};
 use banyan_wire::frame;
 use banyan_wire::handshake::{HelloError, Purpose};
 use banyan_wire::ids::JobId;
+use banyan_wire::services::ServiceQuestion;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -39,6 +41,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 /// Connections of members that agree with this one on what the cluster is: each has one as leader and one
 /// for a vote, and another while the last is ending.
@@ -82,6 +85,8 @@ pub(crate) struct Node {
     readers: Served,
     /// Members that agree with this one on what the cluster is.
     companions: Served,
+    /// What processes of this machine serve to the cluster.
+    services: Services,
     pub(super) left_connections: LeftConnections,
     ungreeted: Ungreeted,
     /// No program of another machine is to be here.
@@ -290,6 +295,7 @@ impl Node {
             queries: Served::default(),
             readers: Served::default(),
             companions: Served::default(),
+            services: Services::default(),
             left_connections: LeftConnections::default(),
             ungreeted: Ungreeted::default(),
             draining: AtomicBool::new(false),
@@ -308,7 +314,7 @@ impl Node {
         }
     }
 
-    /// Serves its page. A page that listens on all addresses is told by `own`, one of them.
+    /// Serves its page, and names it by `own` if it listens on all addresses.
     fn show(&self, listener: TcpListener, token: PageToken, own: IpAddr) -> Result<(), NodeError> {
         let failed = |source| NodeError::Socket { what: "its page".into(), source };
         let page = Page::new(listener, token).map_err(failed)?;
@@ -352,12 +358,31 @@ impl Node {
                     // Who has gone wants no answer.
                     let _ = queries::answer(&facts, &self.queries, process, &sql, bounded);
                 }
+                // It closes its socket, or asks nothing more.
+                Ok(Some(Question::Service(question))) => {
+                    if self.service(process, question).is_err() {
+                        return;
+                    }
+                }
                 Ok(None) => return,
                 Err(error) => {
                     self.report.notice(&format!("{}: a process was not served: {error}", self.name));
                     return;
                 }
             }
+        }
+    }
+
+    fn service(&self, process: &OwnedFd, question: ServiceQuestion) -> io::Result<()> {
+        match (question, &self.neighbours) {
+            (ServiceQuestion::Serve { name }, Neighbours::Cluster(cluster)) => {
+                cluster.serve_as(&self.services, process, &name)
+            }
+            (ServiceQuestion::Reach { name, wait_ms }, Neighbours::Cluster(cluster)) => {
+                let wait = Duration::from_millis(wait_ms.into());
+                cluster.reach_service(&self.services, process, &name, wait)
+            }
+            (_, Neighbours::Told { .. }) => services::refuse(process, "this node is in no cluster"),
         }
     }
 
@@ -431,7 +456,10 @@ impl Node {
     }
 
     /// The nodes of a job that begins here, this one first.
-    fn places(&self, wanted: NodeCount) -> Result<Vec<Place>, String> {
+    fn places(&self, wanted: &Nodes) -> Result<Vec<Place>, String> {
+        if let Nodes::Named(names) = wanted {
+            return self.named_places(names);
+        }
         let (own, mut others, missing) = match &self.neighbours {
             Neighbours::Told { own, peers, .. } => {
                 let told = |&address: &SocketAddr| Place { address, member: None };
@@ -441,11 +469,11 @@ impl Node {
             Neighbours::Cluster(cluster) => {
                 let own = cluster.own_place().ok_or("this node is no longer a member of its cluster")?;
                 let (others, missing) =
-                    if wanted == NodeCount::Exactly(1) { Default::default() } else { cluster.ready_others() };
+                    if *wanted == Nodes::Exactly(1) { Default::default() } else { cluster.ready_others() };
                 (own, others, missing)
             }
         };
-        if let NodeCount::Exactly(count) = wanted {
+        if let Nodes::Exactly(count) = *wanted {
             let found = others.len() + 1;
             if found < usize::from(count) {
                 let why: String = missing.iter().map(|reason| format!("; {reason}")).collect();
@@ -457,17 +485,35 @@ impl Node {
         Ok(others)
     }
 
+    /// This node and the members of these names.
+    fn named_places(&self, names: &[String]) -> Result<Vec<Place>, String> {
+        let Neighbours::Cluster(cluster) = &self.neighbours else {
+            return Err("machines are named in a cluster, and this node is in none".into());
+        };
+        let mut places = vec![cluster.own_place().ok_or("this node is no longer a member of its cluster")?];
+        for name in names {
+            let members = cluster.members();
+            let unknown = || format!("no member is called {name}; see `banyan node list`");
+            let member = members.find(name).ok_or_else(unknown)?;
+            if places.iter().all(|place| place.member != Some(member.id)) {
+                let place = cluster.ready_place(member);
+                places.push(place.map_err(|reason| format!("{}: {reason}", member.name))?);
+            }
+        }
+        Ok(places)
+    }
+
     /// Begins a job whose home is here: the other nodes join it while its program is loaded, or when they are
     /// needed.
     fn begin(&self, question: JobQuestion) -> Result<(), String> {
         let JobQuestion { settings, requests, errors } = question;
         // On all nodes are those, too, that will join.
         let growing = match &self.neighbours {
-            Neighbours::Cluster(cluster) if settings.nodes == NodeCount::All => Some(Arc::clone(cluster)),
+            Neighbours::Cluster(cluster) if settings.nodes == Nodes::All => Some(Arc::clone(cluster)),
             _ => None,
         };
         let growth = if growing.is_some() { Growth::Open } else { Growth::Fixed };
-        let places = Arc::new(Places::new(self.places(settings.nodes)?, growth));
+        let places = Arc::new(Places::new(self.places(&settings.nodes)?, growth));
         let id = random().map_err(|error| error.to_string())?;
         let facts = JobFacts {
             id: JobId(u32::from_ne_bytes(id)),
@@ -476,12 +522,12 @@ impl Node {
             log: Arc::clone(&self.log),
             fault_device: self.spares.fault_device(),
         };
-        let summons = Summons::new(&facts, &settings, Arc::clone(&self.spares));
+        let invitation = Invitation::new(&facts, &settings, Arc::clone(&self.spares));
         let start = Start::of(&settings);
         std::thread::scope(|scope| {
-            let call = || if start == Start::AtOnce { summons.call(Pools::All) } else { Ok(()) };
+            let call = || if start == Start::AtOnce { invitation.call(Pools::All) } else { Ok(()) };
             let joining = scope.spawn(call);
-            let presence = Presence::new(start, facts.places.count(), summons.clone());
+            let presence = Presence::new(start, facts.places.count(), invitation.clone());
             let job = Job::at_home(&facts, &settings, presence, Report::new(errors))?;
             if !self.jobs.insert(facts.id, Arc::clone(&job)) {
                 return Err(format!("{} is here already", facts.id));
@@ -579,6 +625,9 @@ impl Node {
         if let (Purpose::Company, Neighbours::Cluster(cluster)) = (purpose, &self.neighbours) {
             let Some(_serving) = self.companions.begin(COMPANIONS_MAX) else { return Ok(()) };
             return cluster.take_part(caller, &connection).map_err(silent);
+        }
+        if let (Purpose::Service, Neighbours::Cluster(cluster)) = (purpose, &self.neighbours) {
+            return cluster.admit_caller(&self.services, connection).map_err(silent);
         }
         if purpose == Purpose::Tables {
             let Some(facts) = self.facts() else { return Ok(()) };

@@ -5,6 +5,7 @@
 //! files mean.
 
 use crate::files;
+pub use banyan_sys::node_socket::{socket_of, usual_directory};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A process that ends lets go of its files one after the other: its socket may be gone before its lock.
+/// A process that ends closes its files one after the other: its socket may be gone before its lock.
 const ENDING: Duration = Duration::from_millis(500);
 
 /// The directory.
@@ -56,26 +57,6 @@ pub enum StateError {
         /// What is wrong.
         reason: String,
     },
-}
-
-/// Where the state of this user's node is if nothing else is said.
-#[must_use]
-pub fn usual_directory() -> PathBuf {
-    if let Some(named) = std::env::var_os("BANYAN_STATE").filter(|named| !named.is_empty()) {
-        return named.into();
-    }
-    if rustix::process::geteuid().is_root() {
-        return "/var/lib/banyan".into();
-    }
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local/state");
-    state.unwrap_or_else(home).join("banyan")
-}
-
-/// The socket of the node that has a state.
-#[must_use]
-pub fn socket_of(directory: &Path) -> PathBuf {
-    directory.join("socket")
 }
 
 impl State {

@@ -1,4 +1,4 @@
-//! Connections of which it is not known yet who made them: there are so many at most, and the oldest makes
+//! Connections of which it is not known yet who made them: their number is bounded, and the oldest makes
 //! way.
 //!
 //! A member has greeted within milliseconds, so the oldest is a stranger's that is silent, or slow on

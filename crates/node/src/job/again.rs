@@ -7,8 +7,8 @@
 //! the program blocks, each with a zero behind it, which the stub appends. The numbers of files may be
 //! missing. Only the same build reads it.
 
-use super::settings::{Children, JobSettings, NodeCount, Placement, Run, Summary};
-use banyan_sys::{descriptors, signals};
+use super::settings::{Children, JobSettings, Nodes, Placement, Run, Summary};
+use crate::sys::{descriptors, signals};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -28,7 +28,7 @@ const LINE_MAX: usize = 255;
 /// What of a run is not the program's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Again {
-    nodes: NodeCount,
+    nodes: Nodes,
     node: Option<Vec<u8>>,
     placement: Placement,
     move_every: Option<Duration>,
@@ -38,8 +38,9 @@ pub(crate) struct Again {
 
 impl Again {
     pub(crate) fn of(settings: &JobSettings) -> Self {
-        let JobSettings { nodes, placement, move_every, children, summary, .. } = *settings;
-        Self { nodes, node: settings.node.clone(), placement, move_every, children, summary }
+        let JobSettings { placement, move_every, children, summary, .. } = *settings;
+        let (nodes, node) = (settings.nodes.clone(), settings.node.clone());
+        Self { nodes, node, placement, move_every, children, summary }
     }
 
     /// Of what a child executes, which prints no summary: that is the program's.
@@ -49,7 +50,7 @@ impl Again {
 
     /// Of what cannot be native although it ought to be: it stays on one node.
     pub(crate) fn alone(&self) -> Self {
-        Self { nodes: NodeCount::Exactly(1), node: None, move_every: None, ..self.of_child() }
+        Self { nodes: Nodes::Exactly(1), node: None, move_every: None, ..self.of_child() }
     }
 
     /// Whether what children execute is a run, too.

@@ -8,10 +8,10 @@
 
 use super::end::Event;
 use super::home::Home;
+use super::invitation::Presence;
 use super::mapping::Mapping;
 use super::places::{Growth, Places};
 use super::replica;
-use super::summons::Presence;
 use super::{Job, JobFacts, Role, requests};
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::placement::{Placement, Policy};

@@ -8,10 +8,10 @@
 //! Not here: where threads go then (`spreading`, and `core::placement`).
 
 use super::home::Home;
+use super::invitation::{Invitation, Pools};
 use super::questions::{Answer, PEER_DEADLINE};
 use super::settings::Placement;
-use super::summons::{Pools, Summons};
-use super::{Job, Role, START_DEADLINE, memory_total};
+use super::{Job, START_DEADLINE, memory_total};
 use crate::cluster::membership::Cluster;
 use crate::observe::log;
 use banyan_wire::control::{ControlMessage, Place};
@@ -27,8 +27,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 impl Job {
     /// At home: has every machine that joins the cluster take part, for as long as the run lasts.
-    pub(super) fn keep_growing(&self, cluster: &Cluster) {
-        let Role::Home(home) = &self.role else { return };
+    pub(super) fn keep_growing(&self, home: &Home, cluster: &Cluster) {
         // When to try a member again, and why it did not take part.
         let mut refused = BTreeMap::new();
         while !self.is_ending() {
@@ -57,9 +56,9 @@ impl Job {
 
     /// At home: the job gets one more node.
     fn grow(&self, home: &Home, place: Place) -> Result<(), String> {
-        let summoning = home.presence.summoning();
-        let Some(summons) = &home.presence.summons else { return Ok(()) };
-        if let Some(reason) = &*summoning {
+        let inviting = home.presence.inviting();
+        let Some(invitation) = &home.presence.invitation else { return Ok(()) };
+        if let Some(reason) = &*inviting {
             return Err(reason.clone());
         }
         let number = NodeId::new(self.nodes());
@@ -70,24 +69,24 @@ impl Job {
             // It is asked when the others are.
             Ok(())
         } else {
-            self.bring(home, summons, node)
+            self.bring(home, invitation, node)
         };
         match grown {
             Ok(()) => {
                 home.placement().grow(self.nodes());
                 home.set_memory_total(memory_total() * u64::from(self.nodes()));
-                drop(summoning);
+                drop(inviting);
                 if home.wishes.placement == Placement::Spread {
                     self.spread_workers(home);
                 }
                 Ok(())
             }
             Err(reason) => {
-                self.facts.places.forgo(node);
+                self.facts.places.cancel_grow(node);
                 self.peers.remove(node);
                 self.pager.take_pools_back(&[node]);
                 for other in home.others() {
-                    self.questions.send(other, &ControlMessage::Forgo { node: node.get() });
+                    self.questions.send(other, &ControlMessage::CancelGrow { node: node.get() });
                 }
                 Err(reason)
             }
@@ -95,7 +94,7 @@ impl Job {
     }
 
     /// Has a new node take part: the others know it, all are connected with it, and its replica stands.
-    fn bring(&self, home: &Home, summons: &Summons, node: NodeId) -> Result<(), String> {
+    fn bring(&self, home: &Home, invitation: &Invitation, node: NodeId) -> Result<(), String> {
         home.presence.forgive();
         home.forget_node(node);
         let deadline = Instant::now() + START_DEADLINE;
@@ -108,7 +107,7 @@ impl Job {
             }
         }
         let pools = home.with_free_pools(&self.pager, std::iter::once(node));
-        summons.ask(node, Pools::Of(&pools))?;
+        invitation.ask(node, Pools::Of(&pools))?;
         self.connect_to(node, deadline)?;
         home.wait_for_nodes(node.get() + 1, deadline)?;
         home.give_pools(&self.pager, &pools)?;
@@ -144,9 +143,9 @@ impl Job {
     }
 
     /// Elsewhere, told by home: that node does not join after all.
-    pub(super) fn told_to_forgo(&self, node: u8) {
+    pub(super) fn told_to_cancel_grow(&self, node: u8) {
         if let Some(node) = NodeId::new(node).filter(|&node| node > self.node) {
-            self.facts.places.forgo(node);
+            self.facts.places.cancel_grow(node);
             self.peers.remove(node);
         }
     }

@@ -1,18 +1,18 @@
 //! The part of a job that only its home node has: the map of regions, and what it knows of the other nodes.
 //!
 //! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `used_by_left` before those of
-//! `places`. `mapping`, `copied`, `placement`, `used_before`, `learned`, `nodes_ready` and `ends` are taken
-//! alone.
+//! `places`. Timers before `placement`. `mapping`, `copied`, `used_before`, `learned`, `nodes_ready` and
+//! `ends` are taken alone.
 
 use super::again::Again;
 use super::files::Files;
+use super::invitation::Presence;
 use super::loader;
 use super::mapping::Mapping;
 use super::maps;
 use super::places::Places;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::{self, JobSettings, Summary};
-use super::summons::Presence;
 use super::timers::Kept;
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::memory_file::MemoryFile;
@@ -49,6 +49,8 @@ pub(crate) struct Home {
     images: Arc<loader::Images>,
     /// Where the threads of the program are.
     placement: Mutex<Placement>,
+    /// A thread is elsewhere now, or has ended.
+    pub(super) placement_changed: Condvar,
     /// Processor time of threads on nodes that they have left, in nanoseconds.
     pub(super) used_before: Mutex<BTreeMap<u32, u64>>,
     /// What the replicas of nodes that have left used. Held while one leaves, so that each is counted once.
@@ -139,6 +141,7 @@ impl Home {
             start,
             images,
             placement: Mutex::new(placement),
+            placement_changed: Condvar::new(),
             used_before: Mutex::default(),
             used_by_left: Mutex::default(),
             timers: Kept::default(),
@@ -345,10 +348,10 @@ impl Home {
     }
 
     /// Ends one node that has nothing left, or gives up after this time.
-    pub(super) fn end_node(&self, node: NodeId, patience: Duration) {
+    pub(super) fn end_node(&self, node: NodeId, timeout: Duration) {
         self.questions.send(node, &ControlMessage::End);
         let mut ends = self.ends.lock();
-        self.node_ended.wait_while_for(&mut ends, |ends| !ends.gone.contains(&node), patience);
+        self.node_ended.wait_while_for(&mut ends, |ends| !ends.gone.contains(&node), timeout);
     }
 
     /// Waits until every other node has closed its control connection: it has read its

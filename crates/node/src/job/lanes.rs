@@ -14,9 +14,9 @@ use super::remote::Remote;
 use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::Authority;
 use crate::pager::PagerError;
+use crate::sys::scheduling;
 use crate::transport::{self, ConnectError, Connection, Lane, LaneEnd, Peer};
 use banyan_core::placement::spreading::Usage;
-use banyan_sys::scheduling;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::ids::NodeId;
@@ -144,7 +144,13 @@ impl Job {
             commands.command(&command, Some(connection.as_fd()))
         });
         match started {
-            Ok(Reply::Started(_)) => {}
+            Ok(Reply::Started(_)) => {
+                if let Role::Remote(remote) = &self.role
+                    && remote.to_leave.lock().contains(&thread)
+                {
+                    self.told_to_have_leave(remote, thread);
+                }
+            }
             // The deputy sees its connection closed and keeps the thread at home no longer: the run ends.
             Ok(Reply::Failed(Failed { errno })) => {
                 let error = io::Error::from_raw_os_error(errno as i32);
@@ -233,7 +239,7 @@ impl Job {
         });
         // The other side must notice, too.
         connection.close();
-        if let Role::Home(home) = &self.role {
+        if let Some(home) = self.home() {
             home.node_has_gone(node);
         }
         self.lost(node, &end.to_string());
@@ -290,7 +296,11 @@ impl Job {
                     }
                 });
             }
-            ControlMessage::Leave { thread } => self.thread("leave", move |job| job.have_leave(thread)),
+            ControlMessage::Leave { thread } => self.thread("leave", move |job| {
+                if let Role::Remote(remote) = &job.role {
+                    job.told_to_have_leave(remote, thread);
+                }
+            }),
             ControlMessage::TellUsage { id } => {
                 let Usage { used, waited, lost, .. } = self.usage(|_, _| {});
                 let answer = ControlMessage::Usage { id, used, waited, lost };
@@ -301,7 +311,7 @@ impl Job {
             ControlMessage::Grow { id, node, place } => {
                 self.told_to_grow(id, node, place).map_err(LaneEnd::Bad)?;
             }
-            ControlMessage::Forgo { node } => self.told_to_forgo(node),
+            ControlMessage::CancelGrow { node } => self.told_to_cancel_grow(node),
             ControlMessage::Retire { id } => self.told_to_retire(id),
             ControlMessage::Dismiss { id, node } => self.told_to_dismiss(id, other_node(node)?),
             ControlMessage::Close { id } => self.told_to_close(id),
@@ -330,5 +340,6 @@ const fn lane_name(purpose: Purpose) -> &'static str {
         Purpose::Cluster => "cluster",
         Purpose::Tables => "tables",
         Purpose::Company => "company",
+        Purpose::Service => "service",
     }
 }

@@ -5,7 +5,7 @@
 
 use super::loader::{self, LoadError};
 use super::replica;
-use super::settings::{JobSettings, NodeCount, Run};
+use super::settings::{JobSettings, Nodes, Run};
 use crate::cluster::ask_for_job;
 use crate::cluster::connect_to_node;
 use crate::cluster::local_nodes;
@@ -37,7 +37,8 @@ pub enum LaunchError {
     },
     /// All nodes are asked for, and there are none but those that a run starts.
     #[error(
-        "`-n all` means the nodes of a cluster, and no node of one is running here; begin with `banyan up`"
+        "`-n all` and `--hosts` mean the nodes of a cluster, and no node of one is running here; begin with \
+         `banyan up`"
     )]
     NoCluster,
     /// The node cannot begin the job.
@@ -160,7 +161,7 @@ fn prepare(run: &Run, command: loader::Command) -> Result<Prepared, LaunchError>
         None => {
             let fault_device = run.fault_device.as_deref().map(AsFd::as_fd);
             let offers = local_nodes::Offers { page: run.page.as_deref(), fault_device };
-            let NodeCount::Exactly(count) = run.nodes else { return Err(LaunchError::NoCluster) };
+            let Nodes::Exactly(count) = run.nodes else { return Err(LaunchError::NoCluster) };
             let (node, starter) = local_nodes::start_first(count, &offers)?;
             let answer = ask(node.as_fd())?;
             starter.gone();
@@ -186,7 +187,7 @@ fn job_settings(run: &Run, command: &loader::Command) -> JobSettings {
         // One that is gone leaves relative paths as they are.
         directory: std::env::current_dir().unwrap_or_default().into_os_string().into_vec(),
         stack_limit: rustix::process::getrlimit(rustix::process::Resource::Stack).current,
-        nodes: run.nodes,
+        nodes: run.nodes.clone(),
         placement: run.placement,
         move_every: run.move_every,
         children: run.children,

@@ -20,17 +20,12 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// How often home looks whether threads have gone.
-const LOOK: Duration = Duration::from_millis(10);
-/// When a thread that has not gone is told again, at first and at the longest.
-const TELL_AGAIN: Duration = Duration::from_millis(20);
-const TELL_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// A node hands over what it owns within this time. What it takes with others to take its pages depends on
 /// how many there are, and is bounded for a terabyte.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(30);
 const TAKE_DEADLINE: Duration = Duration::from_secs(3600);
-/// How long a wait for an answer lasts until it looks whether the run has ended.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a wait lasts until it looks whether the run has ended.
+const TIMEOUT: Duration = Duration::from_millis(100);
 /// A node that could not leave tries again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Extents that one message tells of.
@@ -46,23 +41,21 @@ impl Job {
 
     /// What a person hears of the job whose node is to leave.
     pub(crate) fn here(&self) -> Here {
-        let threads = match &self.role {
-            Role::Home(home) => home.placement().live()[0],
-            Role::Remote(_) => usage::threads(self.replica_id()).saturating_sub(1),
+        let threads = match self.home() {
+            Some(home) => home.placement().live()[0],
+            None => usage::threads(self.replica_id()).saturating_sub(1),
         };
-        let is_home = matches!(self.role, Role::Home(_));
-        Here { program: self.program(), is_home, threads }
+        Here { program: self.program(), is_home: self.home().is_some(), threads }
     }
 
     /// At home, asked by a node: lets it go, in a thread of its own.
     pub(super) fn asked_to_let_go(&self, home: &Home, node: NodeId) {
         if home.presence.begins_to_leave(node) {
-            self.thread("leaving", move |job| job.keep_letting_go(node));
+            self.thread_at_home("leaving", move |job, home| job.keep_letting_go(home, node));
         }
     }
 
-    fn keep_letting_go(&self, node: NodeId) {
-        let Role::Home(home) = &self.role else { return };
+    fn keep_letting_go(&self, home: &Home, node: NodeId) {
         while !self.is_ending() {
             match self.let_go(home, node) {
                 Ok(()) => return,
@@ -84,7 +77,7 @@ impl Job {
             return Err("the run is ending".into());
         }
         // No node joins meanwhile, which would have to be told.
-        let _summoning = home.presence.summoning();
+        let _summoning = home.presence.inviting();
         let others: Vec<NodeId> = home.others().filter(|&other| other != node).collect();
         let begun = Instant::now();
         let handed = self.questions.ask(node, |id| ControlMessage::Retire { id });
@@ -106,18 +99,18 @@ impl Job {
 
     /// Has the threads of a node go to others until none is there, or the run ends.
     fn send_threads_away(&self, home: &Home, node: NodeId) {
-        let (mut patience, mut tell_again) = (TELL_AGAIN, Instant::now());
         while !self.is_ending() {
-            let refuges = home.placement().refuges(node);
-            if refuges.is_empty() {
+            let mut placement = home.placement();
+            // One may have been on its way there.
+            let refuges = placement.refuges(node);
+            if !refuges.is_empty() {
+                drop(placement);
+                refuges.into_iter().for_each(|(thread, to)| self.move_thread(home, thread, to));
+            } else if placement.live()[usize::from(node.get())] > 0 {
+                home.placement_changed.wait_for(&mut placement, TIMEOUT);
+            } else {
                 return;
             }
-            if Instant::now() >= tell_again {
-                refuges.into_iter().for_each(|(thread, to)| self.move_thread(home, thread, to));
-                tell_again = Instant::now() + patience;
-                patience = (2 * patience).min(TELL_AGAIN_MAX);
-            }
-            std::thread::sleep(LOOK);
         }
     }
 
@@ -144,7 +137,7 @@ impl Job {
     /// Waits for an answer, but not when the run ends.
     fn answer(&self, wait: &Receiver<Answer>, deadline: Instant) -> Option<Answer> {
         loop {
-            match wait.recv_timeout(PATIENCE) {
+            match wait.recv_timeout(TIMEOUT) {
                 Err(RecvTimeoutError::Timeout) if !self.is_ending() && Instant::now() < deadline => {}
                 answer => return answer.ok(),
             }

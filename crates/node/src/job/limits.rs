@@ -5,7 +5,8 @@
 //!
 //! Not here: timers on processor time (`timers`), and other limits, which are the home kernel's altogether.
 
-use super::{Job, Role};
+use super::Job;
+use super::home::Home;
 use banyan_core::timers::{Clock, Counts, Due, NO_NUMBER, SI_TIMER};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::time::Duration;
@@ -30,7 +31,7 @@ enum Verdict {
 }
 
 /// As setrlimit(2) has it: told at the soft limit and each second after it, killed at the hard one.
-fn judge(soft: Seconds, hard: Seconds, used: Duration) -> Verdict {
+fn decide(soft: Seconds, hard: Seconds, used: Duration) -> Verdict {
     match (soft, hard) {
         (_, Some(hard)) if used >= Duration::from_secs(hard) => Verdict::Over,
         (Some(soft), _) if used >= Duration::from_secs(soft) => Verdict::Told(soft + 1),
@@ -50,17 +51,16 @@ fn limits_in(shown: &str) -> Option<(Seconds, Seconds)> {
 
 impl Job {
     /// At home: sees to it that the limit holds for all nodes together, for as long as the run lasts.
-    pub(super) fn keep_limits(&self) {
+    pub(super) fn keep_limits(&self, home: &Home) {
         let mut wait = LOOK_MAX;
         while !self.is_ending() {
             std::thread::sleep(wait);
-            wait = self.look_at_limits().unwrap_or(LOOK_MAX).clamp(LOOK_MIN, LOOK_MAX);
+            wait = self.look_at_limits(home).unwrap_or(LOOK_MAX).clamp(LOOK_MIN, LOOK_MAX);
         }
     }
 
     /// Returns how long the limit can be left alone.
-    fn look_at_limits(&self) -> Option<Duration> {
-        let Role::Home(home) = &self.role else { return None };
+    fn look_at_limits(&self, home: &Home) -> Option<Duration> {
         let process = Pid::from_raw(self.replica_id().cast_signed())?;
         let (soft, hard) = limits_in(&std::fs::read_to_string(format!("/proc/{process}/limits")).ok()?)?;
         if home.presence.nodes() == 1 || (soft, hard) == (None, None) {
@@ -68,7 +68,7 @@ impl Job {
         }
         let clock = Clock { of: 0, counts: Counts::All };
         let used = Duration::from_nanos(self.reading(home, clock).ok()?);
-        match judge(soft, hard, used) {
+        match decide(soft, hard, used) {
             Verdict::Within(left) => return Some(left / self.threads_at_once(clock)),
             Verdict::Told(soft) => {
                 // The kernel does so too, with what it counts itself.
@@ -76,7 +76,7 @@ impl Job {
                 let _ = rustix::process::prlimit(Some(process), Resource::Cpu, limit);
                 // si_signo, si_code: as of a timer on processor time.
                 let information = [Signal::XCPU.as_raw().cast_unsigned().into(), SI_TIMER, NO_NUMBER, 0];
-                self.raise(home, Due { to: None, information });
+                self.raise(home, Due { to: None, information }, &mut home.timers.0.lock().last);
             }
             Verdict::Over => {
                 let _ = rustix::process::kill_process(process, Signal::KILL);
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_program_is_told_each_second_from_the_soft_limit_on_and_killed_at_the_hard_one() {
-        let at = |millis, soft, hard| judge(soft, hard, Duration::from_millis(millis));
+        let at = |millis, soft, hard| decide(soft, hard, Duration::from_millis(millis));
         assert_eq!(at(400, Some(1), Some(3)), Verdict::Within(Duration::from_millis(600)));
         assert_eq!(at(1000, Some(1), Some(3)), Verdict::Told(2));
         assert_eq!(at(1500, Some(2), Some(3)), Verdict::Within(Duration::from_millis(500)));

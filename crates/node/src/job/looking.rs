@@ -3,8 +3,7 @@
 //! Reading only, and a part at a time where there may be much. Not here: pages (`crate::pager`), and what a
 //! job is at its end (`end`).
 
-use super::{Job, Role};
-use crate::observe::log;
+use super::Job;
 use crate::observe::process::processor_seconds;
 use banyan_core::regions::Region;
 use banyan_wire::control::Place;
@@ -90,7 +89,7 @@ impl Job {
 
     /// What the home knows; none elsewhere.
     pub(crate) fn home_view(&self) -> Option<HomeView> {
-        let Role::Home(home) = &self.role else { return None };
+        let home = self.home()?;
         let placement = home.placement();
         let (threads, moves) =
             (placement.live().iter().map(|&live| u64::from(live)).sum(), placement.moves());
@@ -100,22 +99,14 @@ impl Job {
 
     /// At home: threads from an id on, `most` at most.
     pub(crate) fn threads_from(&self, first: u32, most: usize) -> Vec<ThreadView> {
-        let Role::Home(home) = &self.role else { return Vec::new() };
+        let Some(home) = self.home() else { return Vec::new() };
         let view = |(id, node, moves, going_to)| ThreadView { id, node, moves, going_to };
         home.placement().threads_from(first).take(most).map(view).collect()
     }
 
     /// At home: regions from an address on, `most` at most, with the files that they show.
     pub(crate) fn regions_from(&self, address: u64, most: usize) -> Vec<(Region, Option<String>)> {
-        let Role::Home(home) = &self.role else { return Vec::new() };
+        let Some(home) = self.home() else { return Vec::new() };
         home.regions_from(address, most)
-    }
-
-    /// Notes where a thread is now, if it `moved`.
-    pub(super) fn note_move(&self, thread: u32, node: NodeId, moved: bool) {
-        if moved {
-            let text = format!("thread {thread} is on {node} now");
-            self.facts.log.note(log::Kind::Move, Some(self.facts.id), text);
-        }
     }
 }

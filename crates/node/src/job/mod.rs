@@ -14,6 +14,7 @@ mod files;
 mod filter;
 mod growing;
 mod home;
+pub(crate) mod invitation;
 mod lanes;
 pub mod launch;
 mod leaving;
@@ -32,7 +33,6 @@ mod requests;
 pub(crate) mod settings;
 mod spreading;
 mod still;
-pub(crate) mod summons;
 mod timers;
 
 pub(crate) use looking::{HomeView, ThreadView};
@@ -45,10 +45,10 @@ use crate::observe::usage::Tasks;
 use crate::pager::Pager;
 use crate::pager::memory_file::MemoryFile;
 use crate::report::Report;
+use crate::sys::scheduling;
 use crate::transport::{Peers, Trust};
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
-use banyan_sys::scheduling;
 use banyan_wire::cluster::MemberId;
 use banyan_wire::control::{ControlMessage, JobPart};
 use banyan_wire::ids::{JobId, NodeId};
@@ -57,6 +57,7 @@ use copies::Copies;
 use end::{Event, RemoteReplica};
 use files::Files;
 use home::{Home, Program, Wishes};
+use invitation::Presence;
 use mapping::Mapping;
 use parking_lot::Mutex;
 use places::Places;
@@ -69,7 +70,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
-use summons::Presence;
 
 /// All nodes must stand within this time.
 const START_DEADLINE: Duration = Duration::from_secs(4);
@@ -253,6 +253,14 @@ impl Job {
         self.role.authority()
     }
 
+    /// What only the home has of the job, if this is its home.
+    fn home(&self) -> Option<&Home> {
+        match &self.role {
+            Role::Home(home) => Some(home),
+            Role::Remote(_) => None,
+        }
+    }
+
     fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)
     }
@@ -284,26 +292,26 @@ impl Job {
     /// At home: connects to the other nodes, if they take part, and greets the stub, the process at the other
     /// end of `requests`.
     pub(crate) fn begin_at_home(&self, requests: OwnedFd) -> Result<(), String> {
-        let Role::Home(home) = &self.role else { return Ok(()) };
+        let Some(home) = self.home() else { return Ok(()) };
         if home.presence.nodes() > 1 {
             self.connect()?;
         }
         self.greet_replica(requests)?;
         if let Some(every) = home.wishes.move_every {
-            self.thread("moving", move |job| job.keep_moving(every));
+            self.thread_at_home("moving", move |job, home| job.keep_moving(home, every));
         }
         if !self.facts.places.is_alone() && home.wishes.placement == Placement::Auto {
-            self.thread("spreading", |job| job.keep_spreading());
+            self.thread_at_home("spreading", Self::keep_spreading);
         }
         if !self.facts.places.is_alone() {
-            self.thread("limits", |job| job.keep_limits());
+            self.thread_at_home("limits", Self::keep_limits);
         }
         Ok(())
     }
 
     /// At home: machines that join this cluster take part, too.
     pub(crate) fn grow_with(&self, cluster: Arc<Cluster>) {
-        self.thread("growing", move |job| job.keep_growing(&cluster));
+        self.thread_at_home("growing", move |job, home| job.keep_growing(home, &cluster));
     }
 
     /// Elsewhere: connects to the other nodes and starts the replica, a child of this daemon.
@@ -318,7 +326,7 @@ impl Job {
 
     /// Whether what children of the program execute is a run, too. Children are at home.
     fn follows_children(&self) -> bool {
-        matches!(&self.role, Role::Home(home) if home.wishes.again.follows_children())
+        self.home().is_some_and(|home| home.wishes.again.follows_children())
     }
 
     /// Gives a stub its role and serves its requests.
@@ -355,6 +363,15 @@ impl Job {
         if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(move || body(&own)) {
             self.emit(Event::Broken(format!("a thread could not be started: {error}")));
         }
+    }
+
+    /// As [`Self::thread`], of what only the home does.
+    fn thread_at_home(&self, name: &str, body: impl FnOnce(&Self, &Home) + Send + 'static) {
+        self.thread(name, |job| {
+            if let Some(home) = job.home() {
+                body(job, home);
+            }
+        });
     }
 
     /// The replica's userfaultfd is here: its faults can be served.

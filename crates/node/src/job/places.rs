@@ -1,7 +1,7 @@
 //! The nodes of a job and where each is reached. There may be more of them while the program runs, and some
 //! may leave; their numbers are not used again.
 //!
-//! Not here: which of them take part already (`summons`).
+//! Not here: which of them take part already (`invitation`).
 //!
 //! Lock order: `places` and `left` are taken alone.
 
@@ -110,7 +110,7 @@ impl Places {
     }
 
     /// The last node does not join after all.
-    pub(crate) fn forgo(&self, node: NodeId) {
+    pub(crate) fn cancel_grow(&self, node: NodeId) {
         let mut places = self.places.write();
         if usize::from(node.get()) + 1 == places.len() {
             places.pop();
@@ -133,8 +133,8 @@ mod tests {
         assert!(!places.grow(node(1), place(9)), "it takes part");
         assert!(places.grow(node(2), place(3)), "another one in place of one that did not come");
         assert_eq!(places.all(), [place(0), place(1), place(3)]);
-        places.forgo(node(1));
-        places.forgo(node(2));
+        places.cancel_grow(node(1));
+        places.cancel_grow(node(2));
         assert_eq!((places.count(), places.get(node(1))), (2, place(1)));
         assert_eq!(places.others(node(0)).collect::<Vec<_>>(), [node(1)]);
     }

@@ -1,6 +1,6 @@
 //! The part of a job that a node has whose daemon is not the home: its replica is a child, and home is asked.
 //!
-//! Lock order: `last_time` before those of the replica's commands and of lanes.
+//! Lock order: `last_time` before those of the replica's commands and of lanes. `to_leave` is taken alone.
 
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::{Job, Role};
@@ -12,6 +12,7 @@ use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
 use banyan_wire::stub::{Command, Reply, TimeHere, Used};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What only a node elsewhere has of a job.
@@ -22,6 +23,9 @@ pub(crate) struct Remote {
     /// The pool of its number is its memory.
     has_pool: bool,
     questions: Arc<Questions>,
+    /// Threads that shall leave and have not come. One that left before this node was told may stay here
+    /// until it comes again.
+    pub(super) to_leave: Mutex<BTreeSet<u32>>,
     /// What the replica used in all, once the node is about to leave: the clocks of the program stay at that.
     last_time: Mutex<Option<Used>>,
 }
@@ -29,7 +33,7 @@ pub(crate) struct Remote {
 impl Remote {
     /// The part of node `own` of `nodes`.
     pub(crate) fn new(own: NodeId, nodes: u8, has_pool: bool, questions: Arc<Questions>) -> Self {
-        Self { own, nodes, has_pool, questions, last_time: Mutex::default() }
+        Self { own, nodes, has_pool, questions, to_leave: Mutex::default(), last_time: Mutex::default() }
     }
 
     /// Sends a message to home.

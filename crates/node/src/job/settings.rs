@@ -26,13 +26,15 @@ pub enum Placement {
     Pack,
 }
 
-/// How many nodes a run wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NodeCount {
+/// The nodes that a run wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Nodes {
     /// This many, its home included.
     Exactly(u8),
-    /// All that are there.
+    /// All that are there, and those that join later.
     All,
+    /// Its home, and the machines of the cluster with these names or ids.
+    Named(Vec<String>),
 }
 
 /// What the programs are that children of the program execute.
@@ -61,7 +63,7 @@ pub struct Run {
     /// Program and arguments.
     pub words: Vec<OsString>,
     /// Nodes to run on.
-    pub nodes: NodeCount,
+    pub nodes: Nodes,
     /// The socket of the node to begin on. Without one, nodes are started for the run.
     pub node: Option<PathBuf>,
     /// What nodes that are started for the run show of it; a node that is up has a page of its own, or none.
@@ -97,7 +99,7 @@ pub(crate) struct JobSettings {
     /// The caller's limit on the size of a stack, in bytes.
     pub(crate) stack_limit: Option<u64>,
     /// Nodes to run on.
-    pub(crate) nodes: NodeCount,
+    pub(crate) nodes: Nodes,
     /// Where threads go.
     pub(crate) placement: Placement,
     /// How long a thread stays on a node before a random one is moved to a random other node.
@@ -180,7 +182,7 @@ impl JobSettings {
             environment: Vec::new(),
             directory: b"/".to_vec(),
             stack_limit: None,
-            nodes: NodeCount::Exactly(1),
+            nodes: Nodes::Exactly(1),
             placement: Placement::Spread,
             move_every: None,
             children: Children::Native,

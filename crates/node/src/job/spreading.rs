@@ -3,9 +3,9 @@
 //!
 //! Looking costs a few microseconds a thread, so the more there are, the more rarely it is done.
 
+use super::Job;
 use super::home::Home;
 use super::questions::{Answer, PEER_DEADLINE};
-use super::{Job, Role};
 use crate::observe::log;
 use banyan_core::placement::spreading::{Change, Pace, Reason, Spreading, Usage};
 use banyan_wire::control::ControlMessage;
@@ -15,9 +15,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-/// When a thread that has not moved is told again, at first and at the longest.
-const TELL_AGAIN: Duration = Duration::from_millis(20);
-const TELL_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// How long a wait for an answer lasts until it looks whether the run has ended.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Looking takes at most one part in so many of a processor.
@@ -38,12 +35,10 @@ fn processor_time() -> Duration {
 impl Job {
     /// At home: has the program spread over the nodes of the job, or come together, for as long as the run
     /// lasts.
-    pub(super) fn keep_spreading(&self) {
-        let Role::Home(home) = &self.role else { return };
+    pub(super) fn keep_spreading(&self, home: &Home) {
         let mut spreading = Spreading::new(self.nodes());
         let mut pause = interval(Pace::Soon);
         let mut looked = self.started;
-        let (mut patience, mut tell_again) = (TELL_AGAIN, self.started);
         let mut usage = Vec::new();
         while !self.is_ending() {
             std::thread::sleep(pause);
@@ -52,18 +47,12 @@ impl Job {
                 let placement = home.placement();
                 let live = placement.live();
                 let threads = live.iter().sum::<u32>() as usize;
-                (threads, placement.wishes().collect::<Vec<_>>(), live.len())
+                (threads, placement.wishes().count(), live.len())
             };
             spreading.grow(nodes as u8);
-            if nodes == 1 || threads < 2 && moving.is_empty() && spreading.active() == 1 {
+            if nodes == 1 || threads < 2 && moving == 0 && spreading.active() == 1 {
                 pause = interval(Pace::Later);
                 continue;
-            }
-            if begun >= tell_again {
-                // One that was between two nodes when it was told has not heard it.
-                moving.iter().for_each(|&(thread, node)| self.move_thread(home, thread, node));
-                patience = (2 * patience).min(TELL_AGAIN_MAX);
-                tell_again = begun + patience;
             }
             usage.resize(nodes, Usage::default());
             let wanting = self.look(home, &mut usage, spreading.active(), begun - looked);
@@ -72,9 +61,8 @@ impl Job {
             self.note_spare(&mut usage, at);
             let cost = processor_time() - used;
             let before = spreading.active();
-            if let Some(change) = spreading.observe(at, &usage, threads, moving.len()) {
+            if let Some(change) = spreading.observe(at, &usage, threads, moving) {
                 self.note_change(change);
-                (patience, tell_again) = (TELL_AGAIN, Instant::now() + TELL_AGAIN);
                 if let Err(reason) = self.carry_out(home, change, before, &wanting) {
                     if !self.is_ending() {
                         self.notice(&format!("the program stays on node 0: {reason}"));
@@ -182,7 +170,7 @@ impl Job {
         if change.nodes == before {
             return Ok(());
         }
-        self.summon(home)?;
+        self.invite(home)?;
         let moves = {
             let mut placement = home.placement();
             // One that is elsewhere went there since it wanted to run.

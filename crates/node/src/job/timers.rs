@@ -4,12 +4,13 @@
 //! The thread that does so is there only while a timer runs. Not here: what a call means and when a signal is
 //! due (`banyan_core::timers`).
 //!
-//! Lock order: a timer's lock is taken alone, and not held while a clock is read.
+//! Lock order: the timers' before those of the placement and of the replica's commands. It is held while a
+//! signal is raised, so that none is looked for before, and not while a clock is read.
 
+use super::Job;
 use super::home::Home;
-use super::{Job, Role};
 use crate::pager::PagerError;
-use banyan_core::timers::{Call, Clock, Counts, Due, Known, Timers, Waiting};
+use banyan_core::timers::{Call, Clock, Counts, Due, Seen, Timers, Waiting};
 use banyan_wire::ids::NodeId;
 use banyan_wire::stub::{Answer, Command, Nothing, Raise, Reply, TimeHere, TimerCall, TimerState, Used};
 use parking_lot::Mutex;
@@ -22,15 +23,15 @@ const LOOK_MAX: Duration = Duration::from_millis(20);
 
 /// The timers of a job, at its home.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<State>);
+pub(super) struct Kept(pub(super) Mutex<State>);
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     timers: Timers,
     /// Whether the thread is there that reads the clocks.
     is_kept: bool,
     /// Which thread got the last signal that is for the process.
-    last: u32,
+    pub(super) last: u32,
 }
 
 impl Job {
@@ -47,26 +48,27 @@ impl Job {
         };
         let clock = home.timers.0.lock().timers.clock(&call);
         let Some(clock) = clock else { return Ok(Answer::Failed(Nothing {})) };
-        let now = self.reading(home, clock)?;
         let waiting = home.timers.0.lock().timers.waiting_of(&call);
-        // The stub asks when it has taken the signal, which may wait again.
-        let known = if call.read == TimerCall::SIGNAL_TAKEN { Known::Told } else { Known::Seen };
-        let is_taken = known == Known::Told || waiting.is_some_and(|waiting| !self.is_pending(&waiting));
+        let seen = waiting.map(|waiting| (waiting, self.look_for(&waiting)));
+        // After the look: what is gone was taken before.
+        let now = self.reading(home, clock)?;
         let mut state = home.timers.0.lock();
-        if is_taken {
-            state.timers.taken(call.timer, now, known);
+        // The stub asks when it has taken the signal.
+        if call.read == TimerCall::SIGNAL_TAKEN {
+            state.timers.told(call.timer, seen, now);
+        } else if let Some((signal, Seen::Gone)) = seen {
+            state.timers.gone(&signal, now);
         }
         let (result, was) = state.timers.call(&call, clock, now);
         if !state.is_kept && !state.timers.running().is_empty() {
             state.is_kept = true;
-            self.thread("timers", |job| job.keep_timers());
+            self.thread_at_home("timers", Self::keep_timers);
         }
         Ok(Answer::Timer(TimerState { result, was }))
     }
 
     /// Raises the signals that are due, until no timer runs.
-    fn keep_timers(&self) {
-        let Role::Home(home) = &self.role else { return };
+    fn keep_timers(&self, home: &Home) {
         while !self.is_ending() {
             let clocks = {
                 let mut state = home.timers.0.lock();
@@ -79,20 +81,19 @@ impl Job {
             }
             let mut wait = LOOK_MAX;
             for clock in clocks {
-                // A node that does not answer now may stand still, or is about to be lost.
-                let Ok(now) = self.reading(home, clock) else { continue };
                 let waiting: Vec<_> = home.timers.0.lock().timers.waiting(clock).collect();
-                let taken: Vec<_> = waiting.iter().filter(|waiting| !self.is_pending(waiting)).collect();
-                let (due, left) = {
-                    let mut state = home.timers.0.lock();
-                    taken.iter().for_each(|taken| state.timers.taken(taken.timer, now, Known::Seen));
-                    (state.timers.due(clock, now), state.timers.left(clock, now))
-                };
-                for due in due {
-                    let to = self.raise(home, due);
-                    home.timers.0.lock().timers.raised(&due, to);
+                let is_gone = |signal: &&Waiting| self.look_for(signal) == Seen::Gone;
+                let gone: Vec<_> = waiting.iter().filter(is_gone).collect();
+                // After the look, as above. A node that does not answer now may stand still, or is about to
+                // be lost.
+                let Ok(now) = self.reading(home, clock) else { continue };
+                let mut state = home.timers.0.lock();
+                gone.iter().for_each(|signal| state.timers.gone(signal, now));
+                for due in state.timers.due(clock, now) {
+                    let to = self.raise(home, due, &mut state.last);
+                    state.timers.raised(&due, to);
                 }
-                let left = left.map_or(LOOK_MAX, Duration::from_nanos);
+                let left = state.timers.left(clock, now).map_or(LOOK_MAX, Duration::from_nanos);
                 wait = wait.min(left / self.threads_at_once(clock));
             }
             std::thread::sleep(wait.max(LOOK_MIN));
@@ -146,30 +147,30 @@ impl Job {
 
     /// Has the stub raise a signal. The kernel gives one that is for the process to the thread that used the
     /// time; here the threads take turns, so that a profiler sees them all. Returns which one gets it, if
-    /// that is not the process's choice.
-    pub(super) fn raise(&self, home: &Home, due: Due) -> Option<u32> {
-        let to = due.to.or_else(|| self.next_thread(home, due.information[0]));
+    /// that is not the process's choice. `last` is whose turn it was last.
+    pub(super) fn raise(&self, home: &Home, due: Due, last: &mut u32) -> Option<u32> {
+        let to = due.to.or_else(|| self.next_thread(home, due.information[0], last));
         let raise = Raise { to: to.map_or(0, u64::from), information: due.information };
         // A replica that does not answer has ended, which its other socket tells.
         let _ = self.command_of_timers(&Command::Raise(raise));
         to
     }
 
-    /// Whether a signal that was raised waits to be taken. Of a thread that has ended it does not.
-    fn is_pending(&self, &Waiting { signal, to, .. }: &Waiting) -> bool {
+    /// Looks whether a signal that was raised waits to be taken. Of a thread that has ended it does not.
+    fn look_for(&self, &Waiting { signal, to, .. }: &Waiting) -> Seen {
         let process = self.replica_id();
         let (thread, set) = to.map_or((process, "ShdPnd:\t"), |thread| (thread, "SigPnd:\t"));
-        mask_of(process, thread, set).is_some_and(|mask| mask >> (signal - 1) & 1 != 0)
+        let waits = mask_of(process, thread, set).is_some_and(|mask| mask >> (signal - 1) & 1 != 0);
+        if waits { Seen::Waiting } else { Seen::Gone }
     }
 
     /// The next thread that runs the program, as far as home can tell, and lets the signal in.
-    fn next_thread(&self, home: &Home, signal: u64) -> Option<u32> {
+    fn next_thread(&self, home: &Home, signal: u64, last: &mut u32) -> Option<u32> {
         let mut threads: Vec<(u32, NodeId)> = home.placement().threads().collect();
-        let last = home.timers.0.lock().last;
-        threads.sort_unstable_by_key(|&(thread, _)| (thread <= last, thread));
+        threads.sort_unstable_by_key(|&(thread, _)| (thread <= *last, thread));
         let takes = |&(thread, node): &(u32, NodeId)| self.may_take(thread, node, signal);
         let (next, _) = threads.into_iter().find(takes)?;
-        home.timers.0.lock().last = next;
+        *last = next;
         Some(next)
     }
 

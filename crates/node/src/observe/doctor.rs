@@ -3,8 +3,9 @@
 //! Not for judging them: what is enough, and what to do if it is not, is said where the facts are printed.
 
 use crate::pager::memory_file::MemoryFile;
+use crate::sys::probe;
 use banyan_sys::raw::Errno;
-use banyan_sys::{probe, userfaultfd};
+use banyan_sys::userfaultfd;
 use banyan_wire::address_space::{LOW, PROGRAM_CODE, STUB};
 use banyan_wire::descriptors::HIDDEN_DESCRIPTORS;
 use rustix::process::{Resource, getrlimit};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The resolution of durations: shorter differences do not count.
 const SHORTEST_NANOSECONDS: u64 = 100;
-/// Longer faults are counted with this one: a peer that is silent for so long has been given up.
+/// Longer faults are counted with this one: a peer that is silent for this long has been declared dead.
 const LONGEST_NANOSECONDS: u64 = 60_000_000_000;
 /// Significant digits of a duration.
 const DIGITS: u8 = 2;
@@ -155,7 +155,7 @@ pub struct Faults {
 }
 
 impl RunStatistics {
-    /// Adds up what the nodes did, each of which started so many threads, and which moved so often.
+    /// Adds up what the nodes did, given how many threads each started, and how many moved.
     #[must_use]
     pub fn new(nodes: &[NodeStatistics], started: &[u64], migrations: u64, wall_seconds: f64) -> Self {
         let mut waits = no_waits();

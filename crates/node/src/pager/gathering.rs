@@ -12,7 +12,7 @@ use std::time::Instant;
 const PIECE_BYTES: u64 = ACQUIRE_PAGES_MAX as u64 * PAGE_BYTES;
 /// Pieces that are asked for at a time.
 const PIECES: usize = 16;
-/// More stretches than this are told as whole extents.
+/// More stretches than this are reported as whole extents.
 const STRETCHES_MAX: usize = 1 << 15;
 
 impl Pager {

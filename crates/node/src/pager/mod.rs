@@ -80,7 +80,7 @@ pub(crate) struct Pager {
     heat: Mutex<Heat>,
     /// How often other nodes have said that memory is discarded.
     answers: AtomicU64,
-    /// When the timekeeper wakes, in microseconds; it is told only of earlier deadlines.
+    /// When the timekeeper wakes, in microseconds; only an earlier deadline wakes it.
     armed: AtomicU64,
     earlier: Condvar,
     /// The pager no longer stands still.

@@ -7,7 +7,7 @@
 #[cfg(test)]
 use super::faulty::Faulty;
 use super::tls::Tls;
-use banyan_sys::descriptors;
+use crate::sys::descriptors;
 use rustix::net::{SendFlags, sockopt};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

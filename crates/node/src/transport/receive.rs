@@ -11,7 +11,7 @@ use banyan_wire::control::ControlMessage;
 use std::convert::Infallible;
 use std::io::{self, BufReader, Read};
 
-/// A lane that broke more often than this is given up.
+/// A lane that broke more often than this is not reconnected.
 const AGAIN_MAX: u32 = 64;
 
 /// Why nothing more is received on a connection.

@@ -226,8 +226,8 @@ fn after_failed_sync(
         }
     }
     drop(store);
-    // The sync of the next open may fail as well.
-    disk.fail_sync((chance.below(2) == 0).then_some(0));
+    // One of the syncs of the next open may fail as well.
+    disk.fail_sync((chance.below(2) == 0).then(|| chance.below(3)));
     drop(Store::open(Arc::clone(disk), options));
     disk.fail_sync(None);
     let opened = Store::open(Arc::clone(disk), options);

@@ -131,9 +131,17 @@ impl State {
         true
     }
 
+    /// What was noted is lost with the rest, and stays so until it is noted again.
+    fn lose_notes(&mut self) {
+        for (sector, bytes) in std::mem::take(&mut self.noted) {
+            self.lost.entry(sector).or_default().push(bytes);
+        }
+    }
+
     fn settle_notes(&mut self) {
         let durable = Arc::make_mut(&mut self.durable);
         for (sector, bytes) in std::mem::take(&mut self.noted) {
+            self.lost.remove(&sector);
             let start = sector as usize * SECTOR;
             durable[start..start + SECTOR].copy_from_slice(&bytes);
         }
@@ -193,6 +201,7 @@ impl Disk for RecordingDisk {
             state.note();
             let all: Vec<u64> = state.window.sectors.keys().copied().collect();
             if state.fails(&all) {
+                state.lose_notes();
                 return Err(io::Error::other("a failed sync"));
             }
             state.settle(&all);

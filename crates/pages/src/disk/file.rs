@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -20,6 +19,7 @@ use rustix::fs::{
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
 use super::ahead::Ahead;
+use super::notes::Notes;
 use super::{BLOCK_SIZE, Block, Disk, FORKED, Room};
 
 /// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's
@@ -64,12 +64,11 @@ pub enum FileDiskError {
 /// A file, by preference opened with `O_DIRECT`.
 #[derive(Debug)]
 pub struct FileDisk {
+    notes: Notes,
     /// Dropped before the file: what is opened next may get the descriptor's number, and is not to be closed
     /// in a child.
-    _kept_from_children: [Option<LeftToParent>; 2],
+    _kept_from_children: LeftToParent,
     file: File,
-    /// The same file through the page cache, if `file` goes past it: for notes.
-    notes: Option<File>,
     owner: Owner,
     /// Where writes go through the page cache: whether a sync has failed.
     cached: Option<Mutex<bool>>,
@@ -160,14 +159,14 @@ impl FileDisk {
             fdatasync(&descriptor).map_err(io::Error::from)?;
             let _advice = fadvise(&descriptor, 0, None, Advice::DontNeed);
         }
-        let notes = if exclusive && is_direct { open_notes(path, flags, &descriptor) } else { None };
-        let (notes, notes_kept) = notes.unzip();
+        let notes =
+            if exclusive && is_direct { Notes::beside(path, flags, &descriptor) } else { Notes::default() };
         let owner = Owner::this_process()?;
         let cached = (!is_direct).then(Mutex::default);
         Ok(Self {
-            _kept_from_children: [Some(kept), notes_kept],
-            file: descriptor.into(),
             notes,
+            _kept_from_children: kept,
+            file: descriptor.into(),
             owner,
             cached,
             ahead: Mutex::default(),
@@ -198,17 +197,12 @@ impl Drop for FileDisk {
     }
 }
 
-/// Opens the file again, with the page cache. `None` if it cannot be, or if the name is another file's by
-/// now.
-fn open_notes(path: &Path, flags: OFlags, descriptor: &OwnedFd) -> Option<(File, LeftToParent)> {
-    let flags = flags - OFlags::CREATE - OFlags::EXCL;
-    let opened = LeftToParent::open(|| open(path, flags, Mode::empty()).map_err(io::Error::from));
-    let (again, kept) = opened.ok()?;
-    let (this, other) = (rustix::fs::fstat(descriptor).ok()?, rustix::fs::fstat(&again).ok()?);
-    ((this.st_dev, this.st_ino) == (other.st_dev, other.st_ino)).then(|| (again.into(), kept))
-}
-
-fn write_pieces(file: &File, mut offset: u64, pieces: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
+pub(super) fn write_pieces(
+    file: &File,
+    mut offset: u64,
+    pieces: &[&[u8]],
+    flags: ReadWriteFlags,
+) -> io::Result<()> {
     for group in pieces.chunks(PIECES_MAX) {
         let total: usize = group.iter().map(|piece| piece.len()).sum();
         let mut slices: Vec<IoSlice<'_>> = group.iter().map(|piece| IoSlice::new(piece)).collect();
@@ -280,8 +274,7 @@ impl Disk for FileDisk {
     fn note_at(&self, offset: u64, block: &Block) -> io::Result<()> {
         self.check_owner()?;
         self.forget_ahead();
-        // Past the cache it would be a wait for the disk.
-        write_pieces(self.notes.as_ref().unwrap_or(&self.file), offset, &[&block.0], ReadWriteFlags::empty())
+        self.notes.write(&self.file, offset, block)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -374,6 +367,11 @@ impl FileDisk {
         let synced = sync();
         *has_failed = synced.is_err();
         synced
+    }
+
+    #[cfg(test)]
+    pub(super) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     fn forget_ahead(&self) {

@@ -9,6 +9,7 @@ mod ahead;
 mod file;
 mod memory;
 mod new_file;
+mod notes;
 
 use std::io;
 
@@ -19,6 +20,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes in one block: the unit of every read, write and checksum, and the page size of the heap.
 pub const BLOCK_SIZE: usize = 4096;
+
+/// Bytes of a block that a note may change ([`Disk::note_at`]).
+pub const NOTE_BYTES: usize = 64;
 
 /// What a forked process hears that uses its copy of a store, or of what lies on it.
 pub const FORKED: &str =
@@ -78,7 +82,8 @@ pub trait Disk: Send + Sync + 'static {
     }
 
     /// Writes a block that is read by the next one to open the disk while the machine runs, and that nobody
-    /// waits for: it is durable after the next [`Disk::sync`], or by and by.
+    /// waits for: it is durable after the next [`Disk::sync`], or by and by. It differs from what is there in
+    /// its first [`NOTE_BYTES`] at most.
     fn note_at(&self, offset: u64, block: &Block) -> io::Result<()> {
         self.write_at(offset, &[&block.0])
     }

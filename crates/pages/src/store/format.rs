@@ -289,6 +289,8 @@ impl Meta {
     }
 }
 
+const _: () = assert!(WITNESS_END <= crate::disk::NOTE_BYTES);
+
 /// Makes a block of zeroes, or one that was a witness of this arena, a witness: the arena's last commit. All
 /// of it is in the block's first sector, which a disk writes whole or not at all.
 pub(crate) fn make_witness(block: &mut Block, uuid: &[u8; 16], transaction: u64) {

@@ -30,7 +30,7 @@ enum Stage {
     HandingOver,
     /// The others take its pages.
     Dismissed,
-    /// It has fallen silent, and the others hear of it.
+    /// It has fallen silent, and the others find out.
     Closed,
 }
 

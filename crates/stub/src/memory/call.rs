@@ -12,6 +12,7 @@ use crate::memory::perform::{self, Context};
 use crate::memory::segment;
 use crate::memory::source::{self, Mapping};
 use crate::thread::Thread;
+use crate::trap::arguments::ProgramArguments;
 use banyan_sys::raw::Errno;
 use banyan_wire::address_space::{may_map, page_down, page_up};
 use banyan_wire::ids::PAGE_BYTES;
@@ -21,8 +22,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
 
 /// Performs a memory call of a thread; runs at home. Returns the call's result.
-pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]) -> i64 {
-    let unmapped = Mapping { source: MapSource::Zeroes, arguments: *arguments };
+pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &ProgramArguments) -> i64 {
+    let unmapped = Mapping { source: MapSource::Zeroes, arguments: **arguments };
     match call {
         MemoryCall::Map => match source::of(arguments) {
             Ok(mapping) => map(thread, number, &mapping),
@@ -45,10 +46,10 @@ pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]
         | MemoryCall::Unlock
             if settings::is_alone() && is_of_program(arguments) =>
         // SAFETY: the program's own call, on memory of its own.
-        unsafe { kernel::raw(number, *arguments) },
+        unsafe { kernel::raw(number, **arguments) },
         // SAFETY: the program's own call; it takes no memory away.
         MemoryCall::LockAll | MemoryCall::UnlockAll if settings::is_alone() => unsafe {
-            kernel::raw(number, *arguments)
+            kernel::raw(number, **arguments)
         },
         MemoryCall::Residency => match ask(thread, number, &unmapped) {
             Ok(0) => residency(arguments),

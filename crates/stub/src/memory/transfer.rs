@@ -6,6 +6,7 @@
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::thread::block;
+use crate::trap::arguments::ProgramArguments;
 use banyan_sys::raw::Errno;
 use banyan_wire::ids::PAGE_BYTES;
 use core::sync::atomic::Ordering;
@@ -20,10 +21,10 @@ const SPLICE_ALL: u64 =
     (linux::SPLICE_F_MOVE | linux::SPLICE_F_NONBLOCK | linux::SPLICE_F_MORE | linux::SPLICE_F_GIFT) as u64;
 
 /// `process_vm_writev`.
-pub fn write_process(number: u32, arguments: &[u64; 6]) -> i64 {
+pub fn write_process(number: u32, arguments: &ProgramArguments) -> i64 {
     if !is_own(arguments[0] as u32) {
         // SAFETY: the program's own call, about the memory of another process.
-        return unsafe { kernel::raw(number, *arguments) };
+        return unsafe { kernel::raw(number, **arguments) };
     }
     match write_own(arguments) {
         Ok(written) => written as i64,
@@ -37,7 +38,7 @@ fn is_own(process: u32) -> bool {
         || block::all().any(|thread| thread.thread_id.load(Ordering::Relaxed) == process)
 }
 
-/// Copies what one list of ranges holds to the other. As far as it gets: an error is told only if that is
+/// Copies what one list of ranges holds to the other. As far as it gets: an error is returned only if that is
 /// nowhere.
 fn write_own(arguments: &[u64; 6]) -> Result<u64, Errno> {
     let [_, from, from_count, to, to_count, flags] = *arguments;

@@ -3,6 +3,7 @@
 use crate::daemon::settings::SETTINGS;
 use crate::kernel;
 use crate::thread::block;
+use crate::trap::arguments::ProgramArguments;
 use banyan_sys::raw::Errno;
 use banyan_wire::descriptors::{HIDDEN_DESCRIPTORS, raised_limit};
 use banyan_wire::syscalls::DescriptorArguments;
@@ -51,8 +52,8 @@ fn floor() -> u64 {
 }
 
 /// `close_range` without the descriptors that the stub hides.
-pub fn close_range(arguments: &[u64; 6]) -> i64 {
-    let mut arguments = *arguments;
+pub fn close_range(arguments: &ProgramArguments) -> i64 {
+    let mut arguments = **arguments;
     if arguments[0] > arguments[1] {
         return Errno::EINVAL.negated();
     }

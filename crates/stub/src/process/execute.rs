@@ -16,6 +16,7 @@ use crate::report::Decimal;
 use crate::signal::frame::UserContext;
 use crate::signal::mask;
 use crate::thread::Thread;
+use crate::trap::arguments::ProgramArguments;
 use crate::trap::reissue;
 use banyan_sys::raw::Errno;
 use banyan_wire::stub::{Answer, Execute, Executes, Nothing, Request};
@@ -58,13 +59,13 @@ pub fn execute(
     thread: &Thread,
     by: Executes,
     number: u32,
-    arguments: &[u64; 6],
+    arguments: &ProgramArguments,
     context: &mut UserContext,
 ) -> Result<Option<i64>, Errno> {
     let call = Call::new(number, arguments);
     if call.flags.is_some_and(|flags| flags & CHECK_ONLY != 0) {
         // SAFETY: the program's own call. A kernel that does not know the flag refuses it.
-        return Ok(Some(unsafe { kernel::raw(number, *arguments) }));
+        return Ok(Some(unsafe { kernel::raw(number, **arguments) }));
     }
     let mut path = [0; PATH_MAX];
     let length = copy::copy_string_in(ProgramAddress(call.path), &mut path)?;

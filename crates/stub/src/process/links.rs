@@ -7,6 +7,7 @@
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::thread::Thread;
+use crate::trap::arguments::ProgramArguments;
 use banyan_sys::raw::Errno;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,14 +24,14 @@ pub fn set_executable(address: u64) {
 }
 
 /// Reads a link for a home thread, whose arguments are the program's.
-pub fn read_at_home(thread: &Thread, number: u32, arguments: &[u64; 6], path: usize) -> i64 {
+pub fn read_at_home(thread: &Thread, number: u32, arguments: &ProgramArguments, path: usize) -> i64 {
     // SAFETY: this thread's own, and the only reference to it.
     let payload = unsafe { thread.payload() };
     let leads = copy::copy_string_in(ProgramAddress(arguments[path]), &mut payload[..LINK_MAX])
         .is_ok_and(|length| leads_here(&payload[..length]));
     if !leads {
         // SAFETY: the program's own call.
-        return unsafe { kernel::raw(number, *arguments) };
+        return unsafe { kernel::raw(number, **arguments) };
     }
     let result = target(payload, arguments[path + 2]);
     let copied = usize::try_from(result)

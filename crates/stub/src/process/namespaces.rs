@@ -6,6 +6,7 @@
 
 use crate::kernel;
 use crate::thread::exit;
+use crate::trap::arguments::ProgramArguments;
 use crate::trap::refuse;
 use linux_raw_sys::general as linux;
 
@@ -14,8 +15,8 @@ const OF_PROCESS: u64 =
     (linux::CLONE_THREAD | linux::CLONE_SIGHAND | linux::CLONE_VM | linux::CLONE_FILES) as u64;
 
 /// A call of a thread at home, or of one whose deputy is here.
-pub fn call(number: u32, arguments: &[u64; 6]) -> i64 {
-    let mut given = *arguments;
+pub fn call(number: u32, arguments: &ProgramArguments) -> i64 {
+    let mut given = **arguments;
     if number == linux::__NR_unshare {
         if given[0] & u64::from(linux::CLONE_NEWUSER) != 0 {
             return refuse::not_served(number.into());

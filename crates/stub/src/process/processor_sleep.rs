@@ -21,7 +21,7 @@ use linux_raw_sys::general as linux;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
-/// Threads begin to run without saying so: the clock is looked at so often at least.
+/// Threads begin to run without saying so: the clock is read at least this often.
 const WHILE_MAX_MS: u64 = 20;
 
 /// A `struct timespec` of the program.
@@ -70,7 +70,7 @@ pub enum End {
     Over,
     /// A signal came before it began.
     NotBegun,
-    /// A signal ended it. The program is told what was left, if it wants to know.
+    /// A signal ended it. The program gets the remaining time, if it asked for it.
     Interrupted(Option<Time>),
 }
 
@@ -151,7 +151,7 @@ fn read(thread: &Thread, arguments: &[u64; 6]) -> Result<u64, Errno> {
     if result < 0 { Err(Errno::EINVAL) } else { Ok(seconds * NANOSECONDS + nanoseconds) }
 }
 
-/// What the program is told of the time that was left, if it wants to know.
+/// Gives the program the remaining time, if it asked for it.
 fn remaining(arguments: &[u64; 6], left: u64) -> Option<Time> {
     let wanted = arguments[3] != 0 && !is_absolute(arguments);
     wanted.then_some([left / NANOSECONDS, left % NANOSECONDS])

@@ -201,7 +201,7 @@ pub fn used_here(thread: u32) -> Used {
     let (number, which, parts) = if thread == 0 {
         (linux::__NR_getrusage, linux::RUSAGE_SELF as i32, 1000)
     } else {
-        // What one used that has left is told by its deputy.
+        // The deputy of a thread that has left reports what it used.
         let carrier = with_id(thread).map_or(0, |it| match it.role() {
             Role::Carrier => it.carrier.load(Ordering::Relaxed),
             _ => thread,

@@ -11,6 +11,7 @@ use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::frame::SignalInformation;
 use crate::thread::Thread;
+use crate::trap::arguments::ProgramArguments;
 use banyan_sys::raw::Errno;
 use banyan_wire::stub::{Answer, Raise, Request, TimerCall};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +21,14 @@ use linux_raw_sys::general as linux;
 static ANY: AtomicBool = AtomicBool::new(false);
 
 /// A call about a timer.
-pub fn call(thread: &Thread, number: u32, arguments: &[u64; 6]) -> i64 {
+pub fn call(thread: &Thread, number: u32, arguments: &ProgramArguments) -> i64 {
     kept(thread, number, arguments).unwrap_or_else(Errno::negated)
 }
 
-fn kept(thread: &Thread, number: u32, arguments: &[u64; 6]) -> Result<i64, Errno> {
+fn kept(thread: &Thread, number: u32, arguments: &ProgramArguments) -> Result<i64, Errno> {
     // SAFETY: the program's own call.
-    let kernels = || unsafe { kernel::raw(number, *arguments) };
-    let [first, second, third, fourth, ..] = *arguments;
+    let kernels = || unsafe { kernel::raw(number, **arguments) };
+    let [first, second, third, fourth, ..] = **arguments;
     let creates = number == linux::__NR_timer_create;
     // What the call reads, and what it writes.
     let (reads, writes) = match number {

@@ -14,6 +14,7 @@ use crate::signal::wait::{self, End};
 use crate::signal::{alternate_stack, mask};
 use crate::thread::create::{self, Creation, Kind};
 use crate::thread::{Thread, exit, resume};
+use crate::trap::arguments::ProgramArguments;
 use crate::trap::emulate;
 use crate::trap::outcome::Outcome;
 use crate::trap::reissue::SYSCALL_BYTES;
@@ -29,7 +30,7 @@ use zerocopy::IntoBytes;
 pub extern "C" fn begin(thread: &'static Thread) -> ! {
     let _ = mask::block_all();
     thread.adopt();
-    thread.carrier.store(kernel::thread_id(), Ordering::Relaxed);
+    thread.carrier.store(kernel::thread_id(), Ordering::SeqCst);
     let interruptible = signals::interrupt_on_urgent_data(thread.connection.get());
     let (Ok(()), Some(state)) = (interruptible, receive(thread)) else {
         // The home node gave up; it knows.
@@ -42,6 +43,7 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
     // Stack and thread control block are what the thread touches first: fetch both before they fault.
     let context: UserContext = zerocopy::transmute!(state.context);
     requests::tell(&Request::Push(Push { stack: context.registers.rsp, fs_base: state.fs_base }));
+    migration::look_for_wish(thread);
     resume::resume(thread)
 }
 
@@ -64,7 +66,7 @@ pub fn system_call(
     thread: &'static Thread,
     row: Option<&SystemCall>,
     number: i64,
-    arguments: &[u64; 6],
+    arguments: &ProgramArguments,
     context: &mut UserContext,
 ) -> Outcome {
     thread.notice.set(SignalNotice::None);
@@ -91,7 +93,7 @@ pub fn system_call(
 fn make(
     thread: &'static Thread,
     row: &SystemCall,
-    arguments: &[u64; 6],
+    arguments: &ProgramArguments,
     context: &mut UserContext,
 ) -> Outcome {
     Outcome::Result(match row.class {
@@ -168,7 +170,7 @@ fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -
         // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that it names.
         let end = unsafe { wait::call(thread, !mask::INTERRUPTION, row.number.into(), local) };
         wait::close(thread);
-        thread.waits.store(0, Ordering::Relaxed);
+        thread.waits.store(0, Ordering::SeqCst);
         match end {
             End::Made(result) => result,
             End::NotMade => {

@@ -23,6 +23,7 @@ use crate::signal::wait::{self, End};
 use crate::signal::{disposition, mask};
 use crate::thread::create::{self, Creation, Kind};
 use crate::thread::{Thread, exit};
+use crate::trap::arguments::ProgramArguments;
 use crate::trap::{emulate, refuse};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header, SignalNotice};
@@ -216,10 +217,12 @@ fn stays_open(row: &SystemCall) -> bool {
 /// Makes a call. `None` if a signal came before it was made, or if it is to be made again after the handler.
 fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut Pieces) -> Option<i64> {
     let number = u32::from(row.number);
+    // SAFETY: those of the call that was trapped where the thread is.
+    let arguments = unsafe { ProgramArguments::new(header.arguments) };
     Some(match row.class {
         Class::Deputy(handling) => return shipped_call(thread, row, handling, header, pieces),
-        Class::Emulate(Emulation::Memory(call)) => call::call(thread, call, number, &header.arguments),
-        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, &header.arguments),
+        Class::Emulate(Emulation::Memory(call)) => call::call(thread, call, number, &arguments),
+        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, &arguments),
         Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => set_mask(thread, header.arguments[1]),
         Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
             set_mask(thread, header.arguments[0])
@@ -240,7 +243,7 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
     })
 }
 
-/// The thread changed its mask: what it let in thereby comes before it goes on.
+/// The thread changed its mask: signals that this unblocked come before it goes on.
 fn set_mask(thread: &Thread, mask: u64) -> i64 {
     thread.mask.store(mask, Ordering::Relaxed);
     // One that came before it is taken first.
@@ -268,6 +271,8 @@ fn shipped_call(
     acquire(thread, row, header);
     let mut number = u32::from(row.number);
     let mut arguments = shipping::local_arguments(header, pieces, payload);
+    // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that it names.
+    let of_program = |arguments| unsafe { ProgramArguments::new(arguments) };
     let mut blocked = thread.mask.load(Ordering::Relaxed);
     match handling {
         Handling::Plain | Handling::Affinity => {}
@@ -288,7 +293,7 @@ fn shipped_call(
         Handling::Sleep => {
             return sleep(thread, number, &arguments, pieces, payload);
         }
-        Handling::Timer => return Some(timers::call(thread, number, &arguments)),
+        Handling::Timer => return Some(timers::call(thread, number, &of_program(arguments))),
         Handling::Kill => {
             if let Err(error) = refuse::allows_kill(&arguments) {
                 return Some(error.negated());
@@ -332,8 +337,8 @@ fn shipped_call(
                 });
             }
         }
-        Handling::ProcessMemory => return Some(transfer::write_process(number, &arguments)),
-        Handling::Namespaces => return Some(namespaces::call(number, &arguments)),
+        Handling::ProcessMemory => return Some(transfer::write_process(number, &of_program(arguments))),
+        Handling::Namespaces => return Some(namespaces::call(number, &of_program(arguments))),
         Handling::Splice => match transfer::splice(&arguments) {
             Splice::Done(result) => return Some(result),
             Splice::Call(other, others) => (number, arguments) = (other, others),

@@ -10,14 +10,15 @@
 //! leave when they run the program again. The vDSO calls the kernel's, which each node has elsewhere.
 //!
 //! A carrier that runs the program is stopped by SIGURG, since all calls of the program are trapped there; a
-//! thread at home by a timer (`thread::stopper`).
+//! thread at home, and one that SIGURG finds in the vDSO, by a timer (`thread::stopper`).
 
 use crate::daemon::{requests, settings};
 use crate::kernel;
 use crate::remote::{deputy, exchange};
 use crate::signal::frame::UserContext;
 use crate::signal::{SIGURG, deferred, mask};
-use crate::thread::{Role, Thread, block, exit, resume, state, stopper};
+use crate::thread::block::{self, LEFT};
+use crate::thread::{Role, Thread, exit, resume, state, stopper};
 use crate::trap::reissue::SYSCALL_BYTES;
 use banyan_sys::raw::Errno;
 use banyan_wire::address_space::is_program_code;
@@ -26,29 +27,45 @@ use banyan_wire::stub::{Answer, Request, StoppedThread};
 use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// From the service thread: the thread with this id at home is to leave this node, if it is here.
+/// From the service thread: the thread with this id at home is to leave this node.
+///
+/// What is set here is looked for where a thread comes to this node, ends a wait, or becomes one that can
+/// leave, each after saying so. Both sides are sequentially consistent: one of them sees the other.
 ///
 /// # Errors
-/// The kernel's, if it has no timer left.
+/// `ESRCH` if it is not here; the kernel's, if it has no timer left.
 pub fn ask(id: u32) -> Result<(), Errno> {
+    // One that has left and whose carrier has not ended is not here: the thread may be on its way back.
     let is_it = |thread: &&Thread| {
-        matches!(thread.role(), Role::Home | Role::Carrier) && thread.thread_id.load(Ordering::Relaxed) == id
+        matches!(thread.role(), Role::Home | Role::Carrier | Role::Deputy)
+            && thread.thread_id.load(Ordering::Relaxed) == id
+            && thread.leave.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst) != Err(LEFT)
     };
-    let Some(thread) = block::all().find(is_it) else { return Ok(()) };
-    thread.leave.store(1, Ordering::Release);
-    if thread.role() == Role::Home {
-        return stopper::stop(thread);
-    }
-    // One that waits in a call of its own leaves after it.
-    if thread.waits.load(Ordering::Relaxed) == 0 {
-        kernel::signal_thread(thread.carrier.load(Ordering::Relaxed), SIGURG);
+    let thread = block::all().find(is_it).ok_or(Errno::ESRCH)?;
+    match thread.role() {
+        Role::Home => return stopper::stop(thread, id),
+        // One that waits in a call of its own leaves after it.
+        Role::Carrier if thread.waits.load(Ordering::SeqCst) == 0 => interrupt(thread),
+        _ => {}
     }
     Ok(())
 }
 
+/// Has a carrier look whether its thread is to leave. One that has not begun looks when it does.
+fn interrupt(thread: &Thread) {
+    kernel::signal_thread(thread.carrier.load(Ordering::SeqCst), SIGURG);
+}
+
+/// On a carrier that is about to run the program, and has said which one it is.
+pub fn look_for_wish(thread: &Thread) {
+    if thread.leave.load(Ordering::SeqCst) != 0 {
+        interrupt(thread);
+    }
+}
+
 /// The timer has stopped the thread.
 pub fn stopped(thread: &'static Thread, context: &mut UserContext) {
-    if thread.role() != Role::Home || thread.leave.load(Ordering::Acquire) == 0 {
+    if !matches!(thread.role(), Role::Home | Role::Carrier) || thread.leave.load(Ordering::SeqCst) == 0 {
         return;
     }
     if !may_leave(thread, context) {
@@ -62,7 +79,7 @@ pub fn stopped(thread: &'static Thread, context: &mut UserContext) {
 /// If the thread is to leave, and stands at an instruction of the program, it does: this returns only if it
 /// does not.
 pub fn leave_if_asked(thread: &'static Thread, context: &mut UserContext) {
-    if thread.leave.load(Ordering::Relaxed) == 0 || !may_leave(thread, context) {
+    if thread.leave.load(Ordering::SeqCst) == 0 || !may_leave(thread, context) {
         return;
     }
     match thread.role() {
@@ -105,6 +122,15 @@ fn leave_home(thread: &'static Thread, context: &UserContext) {
     }
 }
 
+/// On a carrier that was interrupted: its thread leaves, if it is to, now or from the vDSO's end on.
+pub fn leave_soon(thread: &'static Thread, context: &mut UserContext) {
+    leave_if_asked(thread, context);
+    if thread.leave.load(Ordering::Relaxed) != 0 {
+        // It stays if the kernel has no timer left.
+        let _ = stopper::stop(thread, kernel::thread_id());
+    }
+}
+
 /// Sends the thread of this carrier to its deputy, and ends.
 pub fn leave(thread: &'static Thread, departure: Departure, context: &UserContext) -> ! {
     // SAFETY: this thread's own, and the only reference to it.
@@ -140,10 +166,14 @@ pub fn arrive(thread: &'static Thread, header: &Header) -> Option<()> {
     state.used_elsewhere = used;
     state.write_to_prefix(payload).ok()?;
     thread.set_role(Role::Home);
+    if thread.leave.load(Ordering::SeqCst) != 0 {
+        // It stays if the kernel has no timer left.
+        let _ = stopper::stop(thread, id);
+    }
     resume::resume(thread)
 }
 
-/// The thread has left its node, where its carrier used so many nanoseconds. Returns what all of them used.
+/// The thread has left its node, where its carrier used this many nanoseconds. Returns what all of them used.
 fn take_over(thread: &Thread, nanoseconds: u64) -> u64 {
     thread.departures.fetch_add(1, Ordering::AcqRel);
     thread.node.store(settings::node().into(), Ordering::Release);

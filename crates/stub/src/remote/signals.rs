@@ -100,7 +100,7 @@ pub unsafe extern "C" fn on_interrupt(
     let (context, thread) = unsafe { (&mut *context, Thread::current()) };
     match thread.role() {
         Role::Carrier if deliver::runs_program(context.registers.rip) => {
-            migration::leave_if_asked(thread, context);
+            migration::leave_soon(thread, context);
             take_signal(thread, context);
         }
         Role::Carrier => wait::end(thread, context),

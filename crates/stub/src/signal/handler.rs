@@ -50,7 +50,7 @@ pub fn start(
     Ok(())
 }
 
-/// What a thread is told whose frame cannot be written or read: SIGSEGV (kernel/signal.c, `force_sigsegv`).
+/// The signal for a thread whose frame cannot be written or read: SIGSEGV (kernel/signal.c, `force_sigsegv`).
 pub fn bad_frame() -> SignalInformation {
     let mut information = SignalInformation::new_zeroed();
     information.signal = SIGSEGV as i32;

@@ -96,7 +96,7 @@ pub struct Thread {
     pub used_elsewhere: AtomicU64,
     /// Odd while a deputy takes over what a carrier used that its thread has left (a sequence lock).
     pub departures: AtomicU32,
-    /// The most processor time that was told of the thread, in nanoseconds: its clock never goes back.
+    /// The most processor time reported for the thread, in nanoseconds: its clock never goes back.
     pub told: AtomicU64,
     /// The id here of a carrier.
     pub carrier: AtomicU32,
@@ -104,7 +104,7 @@ pub struct Thread {
     pub node: AtomicU32,
     /// Word of the program that gets the id of a thread when it starts, or 0.
     pub(super) child_word: Cell<u64>,
-    /// Nonzero if the thread is to leave this node; see `remote::migration`.
+    /// Nonzero if the thread is to leave this node, and [`LEFT`] from when it does; see `remote::migration`.
     pub leave: AtomicU32,
     /// On a carrier, nonzero while it waits in a call of its own.
     pub waits: AtomicU32,
@@ -127,6 +127,9 @@ pub struct Sleep {
     /// How many handlers had interrupted the thread when it began: one more ends the sleep.
     pub interruptions: u32,
 }
+
+/// What [`Thread::leave`] is on a carrier whose thread has left.
+pub const LEFT: u32 = 2;
 
 /// All blocks ever made; blocks are reused, never unmapped.
 static BLOCKS: AtomicPtr<Thread> = AtomicPtr::new(core::ptr::null_mut());
@@ -160,7 +163,7 @@ impl Thread {
 
     /// Changes what this thread is.
     pub fn set_role(&self, role: Role) {
-        self.role.store(role as u32, Ordering::Relaxed);
+        self.role.store(role as u32, Ordering::SeqCst);
     }
 
     /// First byte after the thread's stub stack.

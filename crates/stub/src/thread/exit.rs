@@ -8,6 +8,7 @@ use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
 use crate::remote::exchange;
 use crate::signal::{deferred, taken};
+use crate::thread::block::LEFT;
 use crate::thread::{Role, Thread, stopper};
 use banyan_wire::deputy::Header;
 use banyan_wire::stub::{Exit, Request, ThreadEnd};
@@ -63,6 +64,7 @@ pub fn end_carrier(thread: &'static Thread, last: &Header) -> ! {
     let socket = thread.connection.get();
     // SAFETY: this thread's own, and the only reference to it.
     let buffer = unsafe { thread.buffer() };
+    thread.leave.store(LEFT, Ordering::SeqCst);
     let sent = exchange::send(socket, last, buffer);
     let id = thread.thread_id.load(Ordering::Relaxed);
     let deputy_calls = thread.deputy_calls.get() as u32;

@@ -16,18 +16,17 @@ use linux_raw_sys::general as linux;
 /// The value of the timer that stops a thread: no timer of the program's has it but by its own wish.
 const STOP: u64 = u64::from_be_bytes(*b"\0banyan\0");
 
-/// Stops the thread, which runs at home, when it next runs the program: with SIGSYS, which the program never
-/// blocks in the kernel.
+/// Stops the thread, which has this id here, when it next runs the program: with SIGSYS, which the program
+/// never blocks in the kernel.
 ///
 /// # Errors
 /// The kernel's, if the process has no timer left.
-pub fn stop(thread: &Thread) -> Result<(), Errno> {
+pub fn stop(thread: &Thread, id: u32) -> Result<(), Errno> {
     if thread.stopper.load(Ordering::Relaxed) == 0 {
         /// `CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_VIRT`: the user time of the thread whose id, negated, stands
         /// before it.
         const USER_TIME_OF_THREAD: i32 = 4 | 1;
         const SIGEV_THREAD_ID: u64 = linux::SIGEV_THREAD_ID as u64;
-        let id = thread.thread_id.load(Ordering::Relaxed);
         let clock = (!(id as i32) << 3 | USER_TIME_OF_THREAD) as u64;
         // `struct sigevent`: value, signal and way in one word, thread.
         let mut event = [0_u64; 8];

@@ -14,6 +14,7 @@ use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
 use crate::thread::create::{self, Kind};
 use crate::thread::{Role, Thread, child, exit, fork};
+use crate::trap::arguments::ProgramArguments;
 use crate::trap::outcome::Outcome;
 use crate::trap::{emulate, refuse, reissue};
 use banyan_sys::raw::Errno;
@@ -28,7 +29,7 @@ use linux_raw_sys::general as linux;
 pub fn home_call(
     thread: &'static Thread,
     row: &SystemCall,
-    arguments: &[u64; 6],
+    arguments: &ProgramArguments,
     context: &mut UserContext,
 ) -> Result<Outcome, Errno> {
     let number = u32::from(row.number);
@@ -39,12 +40,12 @@ pub fn home_call(
         Class::Deputy(Handling::Kill) => {
             refuse::allows_kill(arguments)?;
             // SAFETY: the program's own call.
-            unsafe { kernel::raw(number, *arguments) }
+            unsafe { kernel::raw(number, **arguments) }
         }
         // The filter lets most of these pass.
         Class::Local | Class::Deputy(Handling::Plain | Handling::Descriptors(_) | Handling::Affinity) => {
             // SAFETY: the program's own call, about no descriptor of the stub.
-            unsafe { kernel::raw(number, *arguments) }
+            unsafe { kernel::raw(number, **arguments) }
         }
         Class::Deputy(Handling::Clock | Handling::Usage) => processor_time::call(thread, number, arguments),
         Class::Deputy(Handling::Sleep) => {

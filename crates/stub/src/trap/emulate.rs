@@ -5,6 +5,7 @@ use crate::memory::copy::{self, ProgramAddress};
 use crate::process::descriptors;
 use crate::signal::{deferred, disposition};
 use crate::thread::{Role, Thread, exit};
+use crate::trap::arguments::ProgramArguments;
 use banyan_sys::raw::Errno;
 use banyan_wire::syscalls::HomeCall;
 use core::sync::atomic::Ordering;
@@ -15,7 +16,7 @@ use linux_raw_sys::prctl;
 const ROBUST_LIST_HEAD: u64 = size_of::<linux::robust_list_head>() as u64;
 
 /// Does a call whose state is at home: a home thread's own, or that of the deputy `thread`'s carrier.
-pub fn home_call(thread: &'static Thread, call: HomeCall, arguments: &[u64; 6]) -> i64 {
+pub fn home_call(thread: &'static Thread, call: HomeCall, arguments: &ProgramArguments) -> i64 {
     match call {
         HomeCall::EndProcess => exit::end_process(thread, arguments[0]),
         HomeCall::SignalAction => disposition::set_disposition(thread, arguments),
@@ -59,13 +60,13 @@ fn set_robust_list(thread: &Thread, arguments: &[u64; 6]) -> i64 {
     0
 }
 
-fn get_robust_list(thread: &Thread, arguments: &[u64; 6]) -> i64 {
+fn get_robust_list(thread: &Thread, arguments: &ProgramArguments) -> i64 {
     let asked = arguments[0] as u32;
     let own = asked == 0 || asked == thread.thread_id.load(Ordering::Relaxed);
     if !own {
         // The kernel knows who there is; of threads of this process it has no list.
         // SAFETY: the program's own call.
-        return unsafe { kernel::raw(linux::__NR_get_robust_list, *arguments) };
+        return unsafe { kernel::raw(linux::__NR_get_robust_list, **arguments) };
     }
     let (head, size) = (thread.robust_list.get(), ROBUST_LIST_HEAD);
     let stored = copy::store(ProgramAddress(arguments[2]), &size)
@@ -76,23 +77,23 @@ fn get_robust_list(thread: &Thread, arguments: &[u64; 6]) -> i64 {
     }
 }
 
-fn process_control(arguments: &[u64; 6]) -> i64 {
+fn process_control(arguments: &ProgramArguments) -> i64 {
     match arguments[0] as u32 {
         prctl::PR_SET_SECCOMP
         | prctl::PR_SET_MM
         | prctl::PR_SET_SYSCALL_USER_DISPATCH
         | prctl::PR_SET_VMA => Errno::EINVAL.negated(),
         // SAFETY: the program's own call, of those that do not change what the stub relies on.
-        _ => unsafe { kernel::raw(linux::__NR_prctl, *arguments) },
+        _ => unsafe { kernel::raw(linux::__NR_prctl, **arguments) },
     }
 }
 
 /// `arch_prctl`, done where the thread executes. Shadow stacks and tagged addresses do not travel.
-pub fn architecture_control(arguments: &[u64; 6]) -> i64 {
+pub fn architecture_control(arguments: &ProgramArguments) -> i64 {
     match arguments[0] {
         // SAFETY: both bases are the program's; the stub uses neither.
         kernel::ARCH_SET_FS | kernel::ARCH_SET_GS => unsafe {
-            kernel::raw(linux::__NR_arch_prctl, *arguments)
+            kernel::raw(linux::__NR_arch_prctl, **arguments)
         },
         kernel::ARCH_GET_FS => store_base(Segment::Fs, arguments[1]),
         kernel::ARCH_GET_GS => store_base(Segment::Gs, arguments[1]),

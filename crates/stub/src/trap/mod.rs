@@ -1,6 +1,7 @@
 //! The trap: every system call that the filters do not let pass arrives here as SIGSYS, on the stub's stack,
 //! with all asynchronous signals blocked.
 
+pub mod arguments;
 pub mod dispatch;
 pub mod emulate;
 pub mod fault;
@@ -13,6 +14,7 @@ use crate::remote::{carrier, migration};
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{deferred, mask};
 use crate::thread::{Role, Thread, stopper};
+use arguments::ProgramArguments;
 use banyan_wire::syscalls;
 use linux_raw_sys::ptrace::AUDIT_ARCH_X86_64;
 use outcome::Outcome;
@@ -44,7 +46,8 @@ pub unsafe extern "C" fn on_trap(
 fn call(thread: &'static Thread, information: &SignalInformation, context: &mut UserContext) {
     let call = i64::from(information.system_call);
     let r = &context.registers;
-    let arguments = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
+    // SAFETY: those of the call that was trapped.
+    let arguments = unsafe { ProgramArguments::new([r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]) };
     let result = match (syscalls::find(call), thread.role()) {
         // The 32-bit gate has another architecture, whose numbers mean other calls.
         (_, _) if information.architecture != AUDIT_ARCH_X86_64 => refuse::not_served(call),

@@ -239,7 +239,7 @@ pub fn with_arguments(
     Ok(())
 }
 
-/// Has the thread wait for so many milliseconds in place of the program's call, and then make that once more,
+/// Has the thread wait for some milliseconds in place of the program's call, and then make that once more,
 /// which [`slept`] tells. A handler that interrupts it, too, returns to where the call is made once more.
 ///
 /// # Errors

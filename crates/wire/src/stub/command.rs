@@ -14,8 +14,8 @@ messages! {
         3 End(End),
         /// Say what processor time was used here. Used.
         4 ProcessorTime(TimeHere),
-        /// Have a thread leave this node as soon as it runs the program. Done, whether it is here or not; or
-        /// failed.
+        /// Have a thread leave this node as soon as it runs the program. Done; or failed, with `ESRCH` if it
+        /// is not here.
         5 Leave(LeaveNode),
         /// Raise the signal of a timer. Done.
         6 Raise(Raise),

@@ -30,9 +30,9 @@ pub use request::{
 };
 
 /// Version of these records; both sides come from one binary, so a mismatch is a build error made visible.
-pub const STUB_ABI_VERSION: u32 = 12;
+pub const STUB_ABI_VERSION: u32 = 13;
 
-/// Instructions of a filter of system calls at most: the stub has room for so many.
+/// The most instructions of a filter of system calls that the stub has room for.
 pub const FILTER_MAX: usize = 512;
 
 /// First packet from the daemon to a new stub, beside which the memory file and the command socket travel.

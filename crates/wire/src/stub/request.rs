@@ -64,7 +64,7 @@ messages! {
         /// A call about a timer. Timer; or failed if it is none that runs by processor time, and the kernel
         /// has it.
         22 Timer(TimerCall),
-        /// Whence can a process have its page faults served that may not ask the kernel? Done, and the device
+        /// Where does a process get its page faults served that may not ask the kernel? Done, and the device
         /// file beside it; or failed.
         23 FaultDevice(Nothing),
         /// Which system calls of the program are trapped here? Done, and beside it a file of the seccomp

@@ -197,7 +197,7 @@ pub enum CreationForm {
     /// `fork`: nothing. It makes a process with a copy of the program's memory.
     Fork,
     /// `vfork`: nothing. It makes a child that uses the program's memory, and the caller's stack, until it
-    /// executes another program or ends; so long the caller waits.
+    /// executes another program or ends; until then the caller waits.
     Vfork,
 }
 

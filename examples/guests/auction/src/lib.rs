@@ -75,7 +75,7 @@ pub enum Bidding {
     Close,
 }
 
-/// What a bidder is told.
+/// The message to a bidder.
 #[derive(Serialize, Deserialize)]
 pub enum Outcome {
     /// The best so far.

@@ -90,7 +90,7 @@ macro_rules! function {
 pub(crate) use function;
 
 /// Defines C functions that run here or, when `$choose` finds that their file is the caller's, there.
-/// `$choose` gives the file to use and whether it is the caller's; `$then` is told the result.
+/// `$choose` gives the file to use and whether it is the caller's; `$then` is called with the result.
 macro_rules! forward {
     ($choose:path; $($rest:tt)*) => {
         crate::caller::forward! { $choose, std::convert::identity; $($rest)* }

@@ -25,7 +25,7 @@ struct Printed {
 
 static PRINTED: Printed = Printed::new();
 
-/// What becomes of a text.
+/// How a text is handled.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Printed,

@@ -103,7 +103,7 @@ fn place(length: u64, is_anonymous: bool) -> Option<u64> {
         return None;
     }
     if !is_zero {
-        // SAFETY: so many bytes were just allocated.
+        // SAFETY: this many bytes were just allocated.
         unsafe { std::ptr::write_bytes(start as *mut u8, 0, length as usize) };
     }
     mappings().push(Mapping { base: start, start, end: start + length, is_anonymous });

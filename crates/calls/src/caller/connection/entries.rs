@@ -112,7 +112,7 @@ mod tests {
 
     const RANGE: Range<u64> = 0x7000_0000_0000..0x7000_0000_2000;
 
-    /// Which address the hub is told by a call of `address`; `None` for a return at once.
+    /// Which address a call of `address` passes to the hub; `None` for a return at once.
     fn called(entries: &Entries, address: u64, hub: u64) -> Option<u64> {
         let mut at = (address - RANGE.start) as usize;
         if entries.code[at] == JUMP_CODE {
@@ -145,7 +145,7 @@ mod tests {
             }
             for hub in [hub_places(&RANGE).next().unwrap(), RANGE.end + (1 << 20)] {
                 if hub > RANGE.end && lengths.len() == 9 {
-                    // So many calls in a row fit only where they may overlap.
+                    // This many calls in a row fit only where they may overlap.
                     continue;
                 }
                 let entries = Entries::new(&RANGE, &starts, hub);

@@ -72,7 +72,7 @@ pub(crate) struct ClientChannel {
     pub(crate) granted: AtomicU32,
     /// Quick calls in a row.
     pub(crate) streak: AtomicU32,
-    /// How often of late spinning for an answer was in vain.
+    /// How often spinning for an answer has failed recently.
     pub(crate) in_vain: AtomicU32,
     pub(crate) last_counter: AtomicU64,
     pub(crate) placed: AtomicU32,

@@ -279,14 +279,14 @@ impl Connection {
                 Err(error)
             }
             Failure::Keep(error) => {
-                // It forgets the pages that it kept: it was told nothing of them.
+                // It forgets the pages that it kept: this call told it nothing about them.
                 client.of.store(current_key(current), Relaxed);
                 Err(error)
             }
         }
     }
 
-    /// Whether the worker is no more: its slot says so, or has been emptied for the next one, which a
+    /// Whether the worker has ended: its slot says so, or has been emptied for the next one, which a
     /// babysitter may be doing just now, or is that one's already.
     fn has_ended(&self, current: Current, index: usize, has_answered: bool) -> bool {
         let alive = self.channel(current.slot(), index).alive.word.load(Acquire);

@@ -11,13 +11,13 @@ use crate::shared::waiting::Wait;
 use crate::sys::channel::{WAITERS, counter, current_processor, is_thread_of, place_thread};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// So many quick calls in a row show that it is worth spinning for the next.
+/// After this many quick calls in a row it is worth spinning for the next.
 const STREAK: u32 = 8;
-/// The same after spinning was in vain that often and oftener, as a power of two.
+/// The same after spinning has failed at least that often, as a power of two.
 const IN_VAIN_MAX: u32 = 10;
 
 impl ClientChannel {
-    /// Whether it is worth spinning after so many quick calls in a row.
+    /// Whether it is worth spinning after this number of quick calls in a row.
     #[inline]
     fn may_spin(&self, streak: u32) -> bool {
         let in_vain = self.in_vain.load(Relaxed);
@@ -27,7 +27,7 @@ impl ClientChannel {
         streak > STREAK << in_vain
     }
 
-    /// Spinning was in vain: the worker's thread has no processor, or takes long.
+    /// Spinning failed: the worker's thread has no processor, or takes long.
     pub(super) fn note_in_vain(&self) {
         self.streak.store(0, Relaxed);
         self.in_vain.store((self.in_vain.load(Relaxed) + 1).min(IN_VAIN_MAX), Relaxed);

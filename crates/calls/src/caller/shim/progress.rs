@@ -1,7 +1,7 @@
 //! Programs that call again for ever what fails: a reader takes a failure's 0 for "more to come".
 //!
 //! Without us such a program would have crashed. With a value that the policy gives, it does what its user
-//! wants. With one that we chose, it is told of once, and ended when there is no progress: the same function
+//! wants. With one that we chose, it is reported once, and ended when there is no progress: the same function
 //! failed with the same arguments thousands of times, for long enough that a library which crashes is started
 //! again, and no call of the library succeeded between. One row is kept for all libraries: another failure
 //! begins a new one, so threads that fail beside each other are taken to make progress. No lock, no
@@ -10,7 +10,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Failures in a row that are told of, and that end the program.
+/// Failures in a row that are reported, and that end the program.
 const TOLD: u64 = 100;
 const ENDED: u64 = 10_000;
 /// How long a row lasts at least that ends the program.
@@ -53,7 +53,7 @@ pub(super) struct Row {
     count: AtomicU64,
     began_ns: AtomicU64,
     last_ns: AtomicU64,
-    /// The function that was told of last.
+    /// The function that was reported last.
     told: AtomicU64,
 }
 

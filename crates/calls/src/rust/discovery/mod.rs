@@ -18,10 +18,12 @@ use crate::rust::isolated::value::{EncodeError, decode, encode, encode_to_slice}
 use crate::shared::frame::FrameError;
 use crate::shared::service::Configuration;
 pub use crate::shared::service::{FIND_VARIABLE, SERVE_VARIABLE};
-use crate::stream::{Remote, Server, with_host};
+use crate::stream::{Places, Registration, Remote, Server, with_host};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::io;
+use std::net::TcpListener;
 use std::str::FromStr;
 
 /// How many workers a serving program runs at once; as many as processors when not set.
@@ -42,6 +44,8 @@ pub enum Discovery {
         /// Addresses, each `host:port`; `:port` is on this machine.
         nodes: Vec<String>,
     },
+    /// The service of that name on whichever machine of the cluster has it.
+    Cluster(String),
 }
 
 impl fmt::Display for Discovery {
@@ -50,6 +54,7 @@ impl fmt::Display for Discovery {
             Self::Child => formatter.write_str("child"),
             Self::System(name) => write!(formatter, "system:{name}"),
             Self::Named { name, nodes } => write!(formatter, "named:{name}={}", nodes.join(",")),
+            Self::Cluster(name) => write!(formatter, "named:{name}"),
         }
     }
 }
@@ -58,7 +63,8 @@ impl FromStr for Discovery {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const KNOWN: &str = "known are child, system:NAME and named:NAME=HOST:PORT,HOST:PORT";
+        const KNOWN: &str =
+            "known are child, system:NAME, named:NAME of the cluster, and named:NAME=HOST:PORT,HOST:PORT";
         let good = |name: &str| {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
             !name.is_empty() && name.len() <= 64 && name.bytes().all(known)
@@ -67,6 +73,7 @@ impl FromStr for Discovery {
         match text.split_once(':') {
             None if text == "child" => Ok(Self::Child),
             Some(("system", name)) if good(name) => Ok(Self::System(name.into())),
+            Some(("named", name)) if good(name) => Ok(Self::Cluster(name.into())),
             Some(("named", rest)) => {
                 let (name, nodes) = rest.split_once('=').filter(|(name, _)| good(name)).ok_or_else(bad)?;
                 let nodes: Vec<String> = nodes.split(',').map(str::to_owned).collect();
@@ -107,7 +114,10 @@ impl Service {
                     system::open(&name, configuration)
                 })?)
             }
-            Discovery::Named { name, nodes } => Found::Named(Remote::new(name.clone(), nodes.clone())),
+            Discovery::Named { name, nodes } => {
+                Found::Named(Remote::new(name.clone(), Places::Addresses(nodes.clone())))
+            }
+            Discovery::Cluster(name) => Found::Named(Remote::new(name.clone(), Places::Cluster)),
         }))
     }
 
@@ -202,23 +212,24 @@ pub fn serve(place: &str) -> CallError {
         }
     }
     match discovery {
-        Discovery::Child => {
-            CallError::NoService("no caller could find it: say system:NAME or named:NAME=ADDRESS".into())
-        }
+        Discovery::Child => CallError::NoService(
+            "no caller could find it: say system:NAME, named:NAME or named:NAME=ADDRESS".into(),
+        ),
         Discovery::System(name) => serve_system(&name, &configuration),
         Discovery::Named { name, nodes } => {
             let [node] = &nodes[..] else {
                 return CallError::NoService("a service listens on one address".into());
             };
             let address = with_host(node);
+            let bind = || {
+                let listener = TcpListener::bind(&address)?;
+                Ok((listener.local_addr()?, listener))
+            };
+            let bound =
+                bind().map_err(|error: io::Error| CallError::NoService(format!("{address}: {error}")));
             let renewed = Renewed::new(configuration, open_functions);
-            let bound = renewed.and_then(|renewed| {
-                let server = Server::bind(&address, &name, renewed);
-                let bound = server.and_then(|server| Ok((server.address()?, server)));
-                bound.map_err(|error| CallError::NoService(format!("{address}: {error}")))
-            });
-            match bound {
-                Ok((address, server)) => {
+            match bound.and_then(|bound| Ok((bound, renewed?))) {
+                Ok(((address, listener), renewed)) => {
                     if !address.ip().is_loopback() {
                         eprintln!(
                             "banyan: any program that reaches {address} can call {name}: the stream is neither encrypted nor \
@@ -226,7 +237,19 @@ pub fn serve(place: &str) -> CallError {
                         );
                     }
                     announce(&format!("named:{name}={address}"));
-                    server.serve()
+                    Server::new(&name, renewed).serve(&listener)
+                }
+                Err(error) => error,
+            }
+        }
+        Discovery::Cluster(name) => {
+            let registered = Registration::new(&name).map_err(CallError::NoService);
+            match registered
+                .and_then(|registered| Ok((registered, Renewed::new(configuration, open_functions)?)))
+            {
+                Ok((registered, renewed)) => {
+                    let serves = || announce(&format!("named:{name}"));
+                    CallError::NoService(Server::new(&name, renewed).serve_cluster(registered, &serves))
                 }
                 Err(error) => error,
             }
@@ -236,7 +259,7 @@ pub fn serve(place: &str) -> CallError {
 
 fn announce(place: &str) {
     use std::io::Write;
-    let mut output = std::io::stdout().lock();
+    let mut output = io::stdout().lock();
     // The output may be closed.
     let _ = writeln!(output, "{place}").and_then(|()| output.flush());
 }
@@ -247,10 +270,12 @@ mod tests {
 
     #[test]
     fn places_are_read_as_they_are_written() {
-        for text in ["child", "system:images", "named:images=10.0.0.1:7000,two:7000", "named:images=:7000"] {
+        for text in
+            ["child", "system:images", "named:images=10.0.0.1:7000,two:7000", "named:images=:7000", "named:x"]
+        {
             assert_eq!(text.parse::<Discovery>().unwrap().to_string(), text);
         }
-        for text in ["", "children", "system:", "system:a/b", "named:x", "named:x=nowhere", "named:=a:1"] {
+        for text in ["", "children", "system:", "system:a/b", "named:", "named:x=nowhere", "named:=a:1"] {
             assert!(text.parse::<Discovery>().is_err(), "{text}");
         }
     }

@@ -324,7 +324,7 @@ impl Model {
     }
 }
 
-/// The first thing that goes wrong in histories from so many seeds.
+/// The first thing that goes wrong in histories from this many seeds.
 fn found(rules: Rules, seeds: u64) -> Option<Wrong> {
     (0..seeds).find_map(|seed| {
         let mut model = Model::new(rules, seed);

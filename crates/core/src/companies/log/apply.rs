@@ -46,7 +46,7 @@ pub(super) enum SlotState {
     Open(SlotTable),
     /// It is on its way.
     Sealed(SlotTable, CompanyId),
-    /// It is elsewhere, and had moved so often when it was last here.
+    /// It is elsewhere; with the number of its moves when it was last here.
     Gone(u64),
 }
 

@@ -1,4 +1,4 @@
-//! The entries of a company's log, and what becomes of them.
+//! The entries of a company's log, and how each is applied.
 
 use super::table::SlotTable;
 use crate::companies::slots::STRETCH_EXTENTS;
@@ -144,7 +144,7 @@ pub enum Entry {
         /// Who gets what belongs to incarnations that are over.
         heir: Owner,
     },
-    /// The root has assigned a slot that was sealed: it is no more here.
+    /// The root has assigned a slot that was sealed: it is no longer here.
     Release {
         /// Which.
         slot: Slot,

@@ -16,7 +16,7 @@ impl fmt::Display for Who {
     }
 }
 
-/// What becomes of a change.
+/// The outcome of a change.
 pub(crate) type Outcome = Result<(), Refusal>;
 
 openraft::declare_raft_types!(

@@ -32,9 +32,9 @@ pub(crate) trait Reach: Send + Sync + 'static {
     fn dial(&self, member: MemberId, timeout: Duration) -> io::Result<Connection>;
 }
 
-/// A connection is made within this time; a question does not wait so long.
+/// A connection is made within this time; a request has a shorter timeout.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// After a member could not be reached it is left alone for so long.
+/// How long a member that could not be reached is left alone.
 const LEFT_ALONE: Duration = Duration::from_millis(250);
 
 /// When members have answered last.

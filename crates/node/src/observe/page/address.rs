@@ -54,7 +54,7 @@ pub(crate) fn needs_token(address: SocketAddr) -> bool {
     !address.ip().is_loopback()
 }
 
-/// What to type into a browser. A page that listens on all addresses is told by `own`, one of them.
+/// What to type into a browser. If the page listens on all addresses, `own` stands in for them.
 pub(crate) fn url(address: SocketAddr, token: Option<&PageToken>, own: Option<IpAddr>) -> String {
     let ip = match address.ip() {
         ip if ip.is_unspecified() => own.unwrap_or(Ipv4Addr::LOCALHOST.into()),

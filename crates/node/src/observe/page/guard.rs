@@ -48,7 +48,7 @@ pub(super) enum Verdict {
 
 impl Guard {
     /// Decides about a request.
-    pub(super) fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
+    pub(super) fn decide(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
         if method != Method::GET && method != Method::HEAD {
             return Verdict::Refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -129,7 +129,7 @@ pub(super) fn refusal(guard: &Guard, request: &Request<Body>) -> Option<Response
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
     };
-    match guard.judge(request.method(), request.uri(), request.headers()) {
+    match guard.decide(request.method(), request.uri(), request.headers()) {
         Verdict::Serve => None,
         Verdict::Refuse(status, text) => Some(plain(status, text)),
         Verdict::Remember(cookie) => {
@@ -164,7 +164,7 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        guard.judge(method, &path.parse().unwrap(), &map)
+        guard.decide(method, &path.parse().unwrap(), &map)
     }
 
     fn status(verdict: &Verdict) -> u16 {

@@ -43,7 +43,7 @@ impl Page {
         Ok(Self { listener, address, token })
     }
 
-    /// What to type into a browser. A page that listens on all addresses is told by `own`, one of them.
+    /// What to type into a browser. If the page listens on all addresses, `own` stands in for them.
     pub(crate) fn url(&self, own: Option<IpAddr>) -> String {
         address::url(self.address, self.token.as_ref(), own)
     }

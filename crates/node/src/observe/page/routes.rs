@@ -49,11 +49,11 @@ pub(super) fn routes(views: Arc<Views>, guard: Guard) -> Router {
         .route("/metrics", get(metrics))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "there is no such thing here\n"))
         .with_state(views)
-        .layer(middleware::from_fn_with_state(Arc::new(guard), judge))
+        .layer(middleware::from_fn_with_state(Arc::new(guard), authorize))
 }
 
 /// Every request goes through here, and every answer.
-async fn judge(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> AnyResponse {
+async fn authorize(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> AnyResponse {
     let mut response = match guard::refusal(&guard, &request) {
         Some(refusal) => refusal,
         None => next.run(request).await,

@@ -1,4 +1,4 @@
-//! Connections of browsers and scripts: one request each, so many at a time, so long.
+//! Connections of browsers and scripts: one request each, bounded in number and time.
 //!
 //! A client that is slow, says nothing, or says what is no request costs a connection for some seconds, and
 //! nobody else a thing but that.
@@ -27,14 +27,14 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 const ANSWER_TIME: Duration = Duration::from_secs(15);
 /// A stream goes on for as long; a browser asks again then.
 const STREAM_TIME: Duration = Duration::from_secs(600);
-/// Bytes that a client does not take for so long end its connection.
+/// A client that accepts no bytes for this long loses its connection.
 const TAKING_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// The system may have no descriptor left; it will.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How a connection is told that its answer is a stream.
+/// Marks an answer to a connection as a stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lasting(Arc<AtomicBool>);
 

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Sender, channel};
 
 /// How much less the kernel prefers a query (nice(2)).
 const NICE: i32 = 10;
-/// Rows are sent when they have about so many bytes.
+/// Rows are sent when they have about this many bytes.
 const MESSAGE_BYTES: usize = 32 << 10;
 /// A longer row has no message that it fits into.
 const ROW_BYTES_MAX: usize = 100 << 10;

@@ -84,7 +84,7 @@ pub(super) struct Fleet {
     starter: Mutex<Option<Sender<Reading>>>,
     /// Nodes that are left out, and why.
     silent: Mutex<BTreeMap<usize, String>>,
-    /// Of these, how many the person was told.
+    /// How many of these were shown to the user.
     told: Mutex<BTreeSet<usize>>,
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const SERVED_MAX: usize = 128;
 /// Who asks nothing for this long has forgotten to close.
 const IDLE_MAX: Duration = Duration::from_secs(60);
-/// A part is sent when it has so many bytes, or took so long: who asks must not think that this node is gone.
+/// A part is sent at this size or after this time: the client must not take this node for dead.
 const PART_BYTES: usize = 128 << 10;
 const PART_TIME: Duration = Duration::from_millis(100);
 

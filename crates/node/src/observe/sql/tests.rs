@@ -103,7 +103,7 @@ fn listening(serve: impl Fn(Connection) + Send + Sync + 'static) -> SocketAddr {
     address
 }
 
-/// A node with so many entries that answers others.
+/// A node with this many entries that answers others.
 fn node(name: &'static str, entries: usize) -> SocketAddr {
     let (facts, served) = (Small::facts(name, entries, Vec::new()), Served::default());
     listening(move |connection| drop(serve(&facts, &served, &connection, &|| true)))

@@ -1,6 +1,6 @@
 //! Descriptors that come by number from the process before, and what the kernel knows of a connection.
 
-use crate::raw::{self, call};
+use banyan_sys::raw::{self, call};
 use linux_raw_sys::general as linux;
 use linux_raw_sys::net;
 use std::io;
@@ -14,7 +14,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// `EBADF` if there is none, `InvalidInput` for the standard ones and for those that have an owner.
-pub fn take(number: i32) -> io::Result<OwnedFd> {
+pub(crate) fn take(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: reads a flag of a descriptor and touches no memory.
     let flags = unsafe { call(linux::__NR_fcntl, [number as u64, u64::from(linux::F_GETFD)]) }?;
     if number < 3 || flags & u64::from(linux::FD_CLOEXEC) != 0 {
@@ -30,7 +30,7 @@ pub fn take(number: i32) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// `EBADF` if there is none.
-pub fn keep_on_exec(number: i32) -> io::Result<()> {
+pub(crate) fn keep_on_exec(number: i32) -> io::Result<()> {
     set_flags(number, 0)
 }
 
@@ -46,7 +46,7 @@ fn set_flags(number: i32, flags: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's.
-pub fn close_all_on_exec() -> io::Result<()> {
+pub(crate) fn close_all_on_exec() -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: u64 = 1 << 2;
     // SAFETY: changes flags of descriptors and touches no memory.
     unsafe { call(linux::__NR_close_range, [3, u64::from(u32::MAX), CLOSE_RANGE_CLOEXEC]) }?;
@@ -57,7 +57,7 @@ pub fn close_all_on_exec() -> io::Result<()> {
 /// no lease for reading is to be had then (fcntl(2)). The file must be open for reading only, and not be
 /// leased.
 #[must_use]
-pub fn is_written(file: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_written(file: BorrowedFd<'_>) -> bool {
     let set = |command: u32, value: u32| {
         // SAFETY: changes what the kernel keeps of a descriptor and touches no memory.
         unsafe { call(linux::__NR_fcntl, [file.as_raw_fd() as u64, command.into(), value.into(), 0, 0, 0]) }
@@ -74,7 +74,7 @@ pub fn is_written(file: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 /// The system's; of what is no TCP socket, too.
-pub fn round_trip(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
+pub(crate) fn round_trip(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
     let mut facts = MaybeUninit::<net::tcp_info>::zeroed();
     let mut length = size_of::<net::tcp_info>() as u32;
     let arguments = [

@@ -1,6 +1,6 @@
 //! The signals that a thread blocks.
 
-use crate::raw;
+use banyan_sys::raw;
 use linux_raw_sys::general::{__NR_rt_sigprocmask, SIG_SETMASK};
 use std::io;
 
@@ -8,7 +8,7 @@ use std::io;
 ///
 /// # Errors
 /// The kernel's.
-pub fn set_mask(mask: u64) -> io::Result<()> {
+pub(crate) fn set_mask(mask: u64) -> io::Result<()> {
     let arguments =
         [u64::from(SIG_SETMASK), (&raw const mask).addr() as u64, 0, size_of::<u64>() as u64, 0, 0];
     // SAFETY: the mask lives across the call, which only reads it. No handler is named here: who installed

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 ///
 /// # Errors
 /// The kernel's.
-pub fn leave_to_kernel() -> io::Result<()> {
+pub(crate) fn leave_to_kernel() -> io::Result<()> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the structure lives across both calls, the first of which fills it, and zeroes are one: the
     // default action, with no mask. No code of this process is named, so none runs in a handler.

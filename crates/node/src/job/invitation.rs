@@ -4,7 +4,7 @@
 //!
 //! Not here: nodes that come while the program runs (`growing`).
 //!
-//! Lock order: `summoning` is held while others come up, and taken before everything else; `here` is taken
+//! Lock order: `inviting` is held while others come up, and taken before everything else; `here` is taken
 //! alone.
 
 use super::home::Home;
@@ -28,14 +28,14 @@ pub(crate) const JOIN_DEADLINE: Duration = Duration::from_secs(4);
 
 /// How the other nodes of a job are asked to take part.
 #[derive(Clone, Debug)]
-pub(crate) struct Summons {
+pub(crate) struct Invitation {
     facts: JobFacts,
     settings: Arc<JobSettings>,
     /// Those that are not even started.
     spares: Arc<Spares>,
 }
 
-impl Summons {
+impl Invitation {
     /// To a job with these settings.
     pub(crate) fn new(facts: &JobFacts, settings: &JobSettings, spares: Arc<Spares>) -> Self {
         Self { facts: facts.clone(), settings: Arc::new(settings.clone()), spares }
@@ -115,13 +115,13 @@ impl Start {
 #[derive(Debug)]
 pub(crate) struct Presence {
     /// Nobody, if the job is alone for good.
-    pub(super) summons: Option<Summons>,
+    pub(super) invitation: Option<Invitation>,
     here: Mutex<Here>,
     /// The memory of the program's process stands still no longer.
     goes_on: Condvar,
     /// Held while others come up. Why they did not, which is not tried twice: what is left of the first
     /// attempt would be taken for a part of the second.
-    summoning: Mutex<Option<String>>,
+    inviting: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -140,9 +140,9 @@ struct Here {
 
 impl Presence {
     /// Of a job that begins with `nodes`.
-    pub(crate) fn new(start: Start, nodes: u8, summons: Summons) -> Self {
+    pub(crate) fn new(start: Start, nodes: u8, invitation: Invitation) -> Self {
         let nodes = if start == Start::AtOnce { nodes } else { 1 };
-        Self { summons: Some(summons), ..Self::of(nodes) }
+        Self { invitation: Some(invitation), ..Self::of(nodes) }
     }
 
     /// Of a job with one node.
@@ -153,7 +153,7 @@ impl Presence {
     fn of(nodes: u8) -> Self {
         let here =
             Here { nodes, leaving: NodeSet::EMPTY, lost: BTreeMap::new(), still: false, changing: false };
-        Self { summons: None, here: Mutex::new(here), goes_on: Condvar::new(), summoning: Mutex::default() }
+        Self { invitation: None, here: Mutex::new(here), goes_on: Condvar::new(), inviting: Mutex::default() }
     }
 
     /// How many nodes take part, home and those that have left included.
@@ -167,7 +167,7 @@ impl Presence {
     }
 
     fn has_left(&self, node: NodeId) -> bool {
-        self.summons.as_ref().is_some_and(|summons| summons.facts.places.has_left(node))
+        self.invitation.as_ref().is_some_and(|invitation| invitation.facts.places.has_left(node))
     }
 
     /// A node wants to leave. False if that is known, or if it does not take part.
@@ -185,9 +185,9 @@ impl Presence {
     ///
     /// # Errors
     /// It stood still for all of this time.
-    pub(super) fn begin_change(&self, patience: Duration) -> Result<(), String> {
+    pub(super) fn begin_change(&self, timeout: Duration) -> Result<(), String> {
         let mut here = self.here.lock();
-        if self.goes_on.wait_while_for(&mut here, |here| here.still, patience).timed_out() {
+        if self.goes_on.wait_while_for(&mut here, |here| here.still, timeout).timed_out() {
             return Err("the program was being copied for too long".into());
         }
         here.changing = true;
@@ -201,13 +201,13 @@ impl Presence {
     }
 
     /// Who may bring other nodes: waits until nobody does.
-    pub(super) fn summoning(&self) -> MutexGuard<'_, Option<String>> {
-        self.summoning.lock()
+    pub(super) fn inviting(&self) -> MutexGuard<'_, Option<String>> {
+        self.inviting.lock()
     }
 
     /// Waits until nodes that are about to take part do, or could not; or for as long as this.
-    pub(super) fn settle(&self, patience: Duration) -> Option<MutexGuard<'_, Option<String>>> {
-        self.summoning.try_lock_for(patience)
+    pub(super) fn settle(&self, timeout: Duration) -> Option<MutexGuard<'_, Option<String>>> {
+        self.inviting.try_lock_for(timeout)
     }
 
     /// From now on so many nodes take part, once the memory of the process does not stand still. Says which
@@ -254,14 +254,14 @@ impl Job {
     ///
     /// # Errors
     /// Why one cannot; then none does, and the program may go on without them.
-    pub(super) fn summon(&self, home: &Home) -> Result<(), String> {
+    pub(super) fn invite(&self, home: &Home) -> Result<(), String> {
         let presence = &home.presence;
-        let mut summoning = presence.summoning();
-        let Some(summons) = &presence.summons else { return Ok(()) };
+        let mut inviting = presence.inviting();
+        let Some(invitation) = &presence.invitation else { return Ok(()) };
         if presence.nodes() > 1 || self.nodes() == 1 {
             return Ok(());
         }
-        if let Some(reason) = &*summoning {
+        if let Some(reason) = &*inviting {
             return Err(reason.clone());
         }
         if self.is_ending() {
@@ -270,7 +270,7 @@ impl Job {
         let deadline = Instant::now() + START_DEADLINE;
         let others = self.facts.places.others(NodeId::HOME);
         let pools = home.with_free_pools(&self.pager, others);
-        let come = summons.call(Pools::Of(&pools)).and_then(|()| self.connect());
+        let come = invitation.call(Pools::Of(&pools)).and_then(|()| self.connect());
         let come = come.and_then(|()| home.wait_for_nodes(self.nodes(), deadline));
         let come = come.and_then(|()| home.give_pools(&self.pager, &pools));
         match come.and_then(|()| presence.take_part(self.nodes(), deadline)) {
@@ -281,7 +281,7 @@ impl Job {
                 Ok(())
             }
             Err(reason) => {
-                *summoning = Some(reason.clone());
+                *inviting = Some(reason.clone());
                 self.pager.take_pools_back(&pools);
                 // Those that came see their connections end.
                 self.disconnect();

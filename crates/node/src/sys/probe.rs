@@ -13,8 +13,8 @@ use linux_raw_sys::general as linux;
 use rustix::fs::MemfdFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::raw::{Errno, call};
-use crate::userfaultfd::{
+use banyan_sys::raw::{Errno, call};
+use banyan_sys::userfaultfd::{
     self, Access, Kind, Message, Partial, Registration, Userfaultfd, Wake, WriteProtection,
 };
 
@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Why a page fault inside the kernel was not served.
 #[derive(Debug)]
-pub struct NotServed {
+pub(crate) struct NotServed {
     /// What was tried.
     what: &'static str,
     error: Option<io::Error>,
@@ -50,7 +50,7 @@ fn in_step<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> NotServed {
 ///
 /// # Errors
 /// [`NotServed`] says which step failed.
-pub fn serve_one_fault() -> Result<(), NotServed> {
+pub(crate) fn serve_one_fault() -> Result<(), NotServed> {
     // SAFETY: only the page below is registered with it, which is reached by its address alone.
     let faults = unsafe { Userfaultfd::create(Kind::ProgramAndKernel, userfaultfd::FEATURES) }
         .map_err(in_step("it could not be created"))?;
@@ -112,7 +112,7 @@ fn serve(faults: &Userfaultfd, page: &SharedPage) -> Result<(), NotServed> {
 
 /// Whether the kernel can turn a system call into a signal.
 #[must_use]
-pub fn can_trap_system_calls() -> bool {
+pub(crate) fn can_trap_system_calls() -> bool {
     let trap = libc::SECCOMP_RET_TRAP;
     let arguments = [u64::from(libc::SECCOMP_GET_ACTION_AVAIL), 0, &raw const trap as u64, 0, 0, 0];
     // SAFETY: the kernel reads one word.
@@ -121,7 +121,7 @@ pub fn can_trap_system_calls() -> bool {
 
 /// Whether memory files may be executed and mapped to be executed.
 #[must_use]
-pub fn memory_files_are_executable() -> bool {
+pub(crate) fn memory_files_are_executable() -> bool {
     let Ok(page) = SharedPage::new(ProtFlags::READ | ProtFlags::EXEC) else { return false };
     // A program that is started from such a file needs the file's mode to allow it too.
     rustix::fs::fstat(&page.file).is_ok_and(|status| status.st_mode & 0o100 != 0)
@@ -129,7 +129,7 @@ pub fn memory_files_are_executable() -> bool {
 
 /// Whether this process can map a page at an address where nothing is mapped yet.
 #[must_use]
-pub fn is_mappable(address: u64) -> bool {
+pub(crate) fn is_mappable(address: u64) -> bool {
     let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
     let at = std::ptr::without_provenance_mut(address as usize);
     // SAFETY: a mapping that replaces none; it goes away at once, and its address is not passed on.
@@ -143,7 +143,7 @@ pub fn is_mappable(address: u64) -> bool {
 
 /// Whether threads may ask for real-time scheduling. Tries it with a thread that ends at once.
 #[must_use]
-pub fn can_run_in_real_time() -> bool {
+pub(crate) fn can_run_in_real_time() -> bool {
     let attempt = std::thread::spawn(|| {
         let priority = 1_i32;
         let arguments = [0, u64::from(linux::SCHED_FIFO), &raw const priority as u64, 0, 0, 0];

@@ -1,11 +1,11 @@
 //! Urgency of threads: a page fault must not wait for a processor behind the program that it belongs to.
 
-use crate::raw::call;
+use banyan_sys::raw::call;
 use linux_raw_sys::general as linux;
 
 /// How urgent the calling thread has become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
+pub(crate) enum Urgency {
     /// It runs before every ordinary thread (SCHED_FIFO).
     RealTime,
     /// It has a higher weight than ordinary threads.
@@ -15,7 +15,7 @@ pub enum Urgency {
 }
 
 /// Makes the calling thread as urgent as the system allows. For threads that block nearly always.
-pub fn make_urgent() -> Urgency {
+pub(crate) fn make_urgent() -> Urgency {
     const SCHED_FIFO: u64 = 1;
     /// Children of the thread are ordinary again.
     const SCHED_RESET_ON_FORK: u64 = 0x4000_0000;
