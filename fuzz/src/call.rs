@@ -210,7 +210,7 @@ pub fn policy(bytes: &[u8]) {
 fn policies() -> Vec<Vec<u8>> {
     let policy = "[library]\ndeadline_ms = 1000\nretries = 2\nallow = [\"files-read\", \"network\"]\n\n\
         [function.deflate]\ndeadline_ms = 50\nfailure = -1\n";
-    [policy, "child", "system:images", "named:images=10.0.0.1:7000,:7001"].map(|text| text.into()).to_vec()
+    [policy, "child", "system:images", "named:images=10.0.0.1:7000,:7001"].map(Into::into).to_vec()
 }
 
 fn frames() -> Vec<Vec<u8>> {

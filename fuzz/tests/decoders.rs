@@ -115,6 +115,7 @@ const FILES: &[(&str, Known)] = &[
     ("wire/src/coherence/directory.rs", By(&["coherence"])),
     ("wire/src/deputy.rs", By(&["deputy"])),
     ("wire/src/frame.rs", By(&["control", "cluster", "sql", "company", "company_state"])),
+    ("wire/src/services.rs", By(&["services"])),
     ("wire/src/statistics.rs", By(&["statistics"])),
     ("wire/src/stub/actions.rs", By(&["stub"])),
     ("wire/src/stub/packet.rs", By(&["stub"])),

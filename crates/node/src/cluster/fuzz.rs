@@ -57,6 +57,9 @@ pub fn question(bytes: &[u8]) {
             let again = frame::encode(&QueryMessage::Ask { sql, bounded });
             assert_eq!([queries::QUERY, &again[LENGTH_BYTES..]].concat(), rest, "two spellings of a query");
         }
+        Ok(Some(Question::Service(question))) => {
+            assert_eq!(question.packet(), rest, "two spellings of a question about a service");
+        }
         Ok(None) => assert!(rest.is_empty() && *kind != 0, "only a closed socket asks nothing"),
         // Why it is refused is for people.
         Err(error) => assert!(!error.to_string().is_empty()),
