@@ -73,7 +73,7 @@ fn joined<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
 }
 
 /// Images that are imported one after the other: they become a whole arena, or none is there.
-pub fn images_of(bytes: &[u8]) {
+fn images_of(bytes: &[u8]) {
     let place = place();
     let inputs: Vec<PathBuf> = (0..)
         .zip(parts(bytes).into_iter().take(4))
@@ -115,7 +115,7 @@ fn noun_of(input: &Path, directory: &Path) {
 }
 
 /// The two files of a state: the newer one that is whole is read, and the next is kept in place of the other.
-pub fn states_of(bytes: &[u8]) {
+fn states_of(bytes: &[u8]) {
     let place = place();
     for (name, part) in ["0.jam", "1.jam"].into_iter().zip(parts(bytes)) {
         std::fs::write(place.path().join(name), part).expect("memory has room");

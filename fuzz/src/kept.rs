@@ -1,8 +1,8 @@
-//! What durable actors and the budgets of sponsors are kept as: the pages of a store, the records in them, and
-//! the values in those.
+//! What durable actors and the budgets of sponsors are kept as: the pages of a store, the records in them,
+//! and the values in those.
 //!
-//! Pages travel behind their numbers, records behind their keys and lengths, and the store around them is made
-//! right, so that changes reach deep. Not for the store's own file: `arena` has that.
+//! Pages travel behind their numbers, records behind their keys and lengths, and the store around them is
+//! made right, so that changes reach deep. Not for the store's own file: `arena` has that.
 
 use std::path::Path;
 

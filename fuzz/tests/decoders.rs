@@ -1,8 +1,8 @@
-//! Whether each decoder of foreign bytes has a target: a file that calls a decoder is in the table below, with
-//! the targets that reach it, or with why its bytes are none of a stranger's.
+//! Whether each decoder of foreign bytes has a target: a file that calls a decoder is in the table below,
+//! with the targets that reach it, or with why its bytes are none of a stranger's.
 //!
 //! It knows decoders by the libraries' functions that they begin with. One that takes bytes apart by itself
-//! is not found so, and is written down all the same; whoever writes such a one has to think of it.
+//! is not found so, and is written down all the same: its author has to think of it.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

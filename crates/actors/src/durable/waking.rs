@@ -17,8 +17,8 @@ use crate::model::start::Start;
 use crate::model::timers::{Timer, TimerId};
 use crate::system::facilities::Facilities;
 
-/// Slots in a row of which nothing is kept, at most: memory is taken for each, whatever a record's number says.
-/// Only events that have failed leave such.
+/// Slots in a row of which nothing is kept, at most: memory is taken for each, whatever a record's number
+/// says. Only events that have failed leave such.
 const SLOTS_MISSING_MAX: usize = 1 << 20;
 
 impl Durability {
