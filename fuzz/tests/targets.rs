@@ -32,7 +32,7 @@ macro_rules! tests {
 }
 
 tests! {
-    coherence handshake deputy control cluster company sql statistics stub program
+    coherence handshake deputy control cluster company sql services statistics stub program
     company_store company_snapshot company_state local_question local_json certificate script page_request
     token view_row
     call_request call_reply call_value call_header call_library call_service call_policy
