@@ -9,6 +9,7 @@ use crate::remote::{migration, signals};
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{SIGSEGV, deferred, deliver, disposition, mask, taken};
 use crate::thread::{Role, Thread};
+use crate::trap::lost;
 use banyan_wire::address_space::{is_program_code, is_program_memory};
 use banyan_wire::deputy::Departure;
 use banyan_wire::stub::{Answer, Lookup, Request};
@@ -86,13 +87,14 @@ pub fn sent(
     if thread.role() != Role::Home || !deliver::runs_program(context.registers.rip) {
         return deferred::keep(thread, information, context);
     }
+    mask::admit_copy_faults(thread, context.mask);
+    lost::make_again(context);
     if mask::blocks(thread, context, signal) {
         // Only SIGSYS comes although it is blocked.
-        return deferred::pass_on(thread, information);
+        deferred::pass_on(thread, information);
+    } else if let Some(information) = deferred::passed_on(signal, information) {
+        deliver::deliver(thread, signal, &information, context);
     }
-    let Some(information) = deferred::passed_on(signal, information) else { return };
-    mask::admit_copy_faults(thread, context.mask);
-    deliver::deliver(thread, signal, &information, context);
     deferred::release(thread);
 }
 

@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod emulate;
 pub mod fault;
 pub mod filter;
+mod lost;
 pub mod outcome;
 pub mod refuse;
 pub mod reissue;
