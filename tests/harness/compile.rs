@@ -66,8 +66,9 @@ static COMPILING: Mutex<()> = Mutex::new(());
 /// The C program `tests/programs/NAME.c`, compiled.
 pub fn c(name: &str, link: Link) -> Result<PathBuf> {
     let source = workspace::program_source(&format!("{name}.c"));
-    let [check, parts] = ["check.h", "parts.h"].map(workspace::program_source);
-    made(&format!("{name}{}", link.suffix()), &[&source, &check, &parts], |output| {
+    let mut sources = headers()?;
+    sources.push(source.clone());
+    made(&format!("{name}{}", link.suffix()), &sources, |output| {
         let mut command = Command::new("gcc");
         command.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]);
         // The OpenMP runtime comes with the compiler, and only the program that asks for it has it.
@@ -82,14 +83,22 @@ pub fn c(name: &str, link: Link) -> Result<PathBuf> {
 /// The Rust program `tests/programs/NAME.rs`, compiled without Cargo.
 pub fn rust(name: &str) -> Result<PathBuf> {
     let source = workspace::program_source(&format!("{name}.rs"));
-    made(name, &[&source], |output| {
+    made(name, std::slice::from_ref(&source), |output| {
         let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
         command.args(["--edition", "2024", "-O", "-o"]).arg(output).arg(&source);
         command
     })
 }
 
-fn made(name: &str, sources: &[&Path], compiler: impl FnOnce(&Path) -> Command) -> Result<PathBuf> {
+/// What C programs share; which of them one includes is not looked up.
+fn headers() -> Result<Vec<PathBuf>> {
+    let directory = workspace::program_source("");
+    let entries = fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    Ok(paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "h")).collect())
+}
+
+fn made(name: &str, sources: &[PathBuf], compiler: impl FnOnce(&Path) -> Command) -> Result<PathBuf> {
     let _one_at_a_time = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = workspace::target().join("test-programs");
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;

@@ -1,34 +1,14 @@
 // A private mapping past the end of its file: SIGBUS beyond the file's last page, on every thread; what the file gets
 // when it grows; private writes, discarding, new rights and remapping over both parts. And one that is larger than any
 // memory, of a file that is nearly all hole.
-#include "check.h"
+#include "past_end.h"
 #include <fcntl.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <sys/mman.h>
 
 enum { PAGE = 4096, PAGES = 4, LENGTH = PAGE + 100 };
 
 static unsigned char *map;
 static pthread_barrier_t barrier;
-static _Thread_local sigjmp_buf back;
-static _Thread_local volatile unsigned char *touched;
-
-static void on_bus(int signal, siginfo_t *information, void *context) {
-    (void)context;
-    CHECK(signal == SIGBUS && information->si_code == BUS_ADRERR, "signal %d, code %d", signal, information->si_code);
-    CHECK(information->si_addr == touched, "at %p, not %p", information->si_addr, (void *)touched);
-    siglongjmp(back, 1);
-}
-
-// Whether a touch is one too far.
-static int ends(unsigned char *address, int writes) {
-    touched = address;
-    if (sigsetjmp(back, 1) != 0) return 1;
-    if (writes) *touched = 1;
-    else (void)*touched;
-    return 0;
-}
 
 static void *touch(void *argument) {
     int self = (int)(intptr_t)argument;

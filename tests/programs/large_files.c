@@ -1,9 +1,7 @@
 // Mappings of a file of 64 GiB that is nearly all hole: all of it, windows far behind the first 4 GiB, a thousand at
 // once, and what becomes of them when the file gets shorter than they are. Every thread uses them.
-#include "check.h"
+#include "past_end.h"
 #include <fcntl.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -14,23 +12,6 @@ enum { PAGE = 4096, WINDOWS = 1000 };
 static int file;
 static unsigned char *shared, *private, *far_shared, *far_private, *windows[WINDOWS];
 static pthread_barrier_t barrier;
-static _Thread_local sigjmp_buf back;
-static _Thread_local volatile unsigned char *touched;
-
-static void on_bus(int signal, siginfo_t *information, void *context) {
-    (void)context;
-    CHECK(signal == SIGBUS && information->si_addr == touched, "signal %d at %p", signal, information->si_addr);
-    siglongjmp(back, 1);
-}
-
-// Whether a touch is one too far.
-static int ends(unsigned char *address, int writes) {
-    touched = address;
-    if (sigsetjmp(back, 1) != 0) return 1;
-    if (writes) *touched = 1;
-    else (void)*touched;
-    return 0;
-}
 
 static unsigned char *map(off_t length, int rights, int kind, off_t offset) {
     unsigned char *mapped = mmap(NULL, length, rights, kind, file, offset);
