@@ -1,5 +1,6 @@
-//! A trapped call that the kernel has forgotten. Its SIGSYS is dropped if one that somebody sent waits already
-//! (kernel/signal.c, `legacy_queue`), and that one comes behind the call, which was not made. It is made again.
+//! A trapped call that the kernel has forgotten. Its SIGSYS is dropped if one that somebody sent waits
+//! already (kernel/signal.c, `legacy_queue`), and that one comes behind the call, which was not made. It is
+//! made again.
 //!
 //! Known by the instructions: where a number is put into rax just before a call that always traps, a thread
 //! has that number there only if the call was not made.
